@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+/* Every number of the Console that bounds a peer or an operator, each with its reason. */
+
+#define CONSOLE_PORT_DEFAULT 15483
+#define OPEN_ORDERS_PER_SENSOR_MAX 64u     /* spec §8; a heartbeat reply stays small */
+#define ENDED_ORDERS_PER_SENSOR_KEEP 1000u /* history to list; the audit log keeps everything */
+#define TOKENS_MAX 10000u                  /* spec §8 */
+#define LABELS_PER_SENSOR_MAX 32u          /* spec §8 */
+#define WATCHES_PER_OPERATOR_MAX 4u        /* spec §8; each costs a queue */
+#define REASON_CHARS_MAX 500u              /* spec §5 */
+#define KILL_LIFE_MIN_MS (10ull * 1000)
+#define KILL_LIFE_MAX_MS (24ull * 3600 * 1000)
+#define KILL_LIFE_DEFAULT_MS (5ull * 60 * 1000)
+#define TOKEN_LIFE_MIN_MS (60ull * 1000)
+#define TOKEN_LIFE_MAX_MS (24ull * 3600 * 1000) /* one-time tokens */
+#define TOKEN_LIFE_DEFAULT_MS (15ull * 60 * 1000)
+#define PAGE_DEFAULT 50u
+#define PAGE_MAX 1000u
+#define PAGE_AUDIT_MAX 5000u
+#define PAGE_BYTES_MAX (512u << 10)        /* a page ends early here */
+#define WRITER_OPS_MAX 4096u               /* queued ops; more get RESOURCE_EXHAUSTED */
+#define WRITER_BYTES_MAX (16u << 20)
+#define BASELINE_AGE_MAX_MS 30000u         /* spec §5.1: a baseline is aged by at most this */
+#define DENIED_ANONYMOUS_PER_MIN 60u       /* audited in full; more become one summary */
+#define DENIED_SOURCES_MAX 4096u           /* remembered (source, method) pairs */
+#define CHECKPOINT_INTERVAL_MS 10000u      /* last-seen times are written behind */
+#define SENSOR_CERT_LIFE_MS (30ull * 24 * 3600 * 1000)
+#define OPERATOR_CERT_LIFE_MS (365ull * 24 * 3600 * 1000)
+#define SERVER_CERT_LIFE_MS (90ull * 24 * 3600 * 1000)
+#define CA_CERT_LIFE_MS (3650ull * 24 * 3600 * 1000)
+#define NOT_BEFORE_SLACK_MS (3600ull * 1000)
+#define HEARTBEAT_INTERVAL_DEFAULT_MS 15000u
+#define STALE_AFTER_DEFAULT_MS 90000u

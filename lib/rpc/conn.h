@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "common/clock.h"
+#include "common/wheel.h"
+#include "rpc/h2.h"
+#include "rpc/tls_ctx.h"
+
+/* One connection: socket + TLS + HTTP/2, either role. References = handles not yet closed + writes in
+ * flight + those taken with tlx_conn_ref; memory goes in the last release, never under the feet of a
+ * callback. After a turn in which anything was submitted, tlx_conn_flush is run once by itself (a
+ * uv_idle/prepare-free pending flag, see conn.c), so that handlers only record. Loop thread. */
+struct tlx_conn;
+
+struct tlx_conn_events {
+  /* TLS is done and ALPN is h2; the peer chain can be read. */
+  void (*ready)(void *ctx, struct tlx_conn *conn);
+  /* Last event, exactly once, after every stream's `closed`. |err| = 0 for an orderly end, else the
+   * cause; |why| in words. */
+  void (*closed)(void *ctx, struct tlx_conn *conn, int err, const char *why);
+};
+
+struct tlx_conn_options {
+  uv_loop_t *loop;
+  struct tlx_tls_ctx *tls_ctx;                /* referenced */
+  bool server;
+  const struct tlx_h2_events *h2_events;      /* ctx of both is |ctx| */
+  const struct tlx_conn_events *events;
+  void *ctx;
+  const struct tlx_clock *clock;
+  struct tlx_wheel *wheel;                    /* handshake, idle, keep-alive limits */
+  uint32_t handshake_timeout_ms, idle_timeout_ms, keepalive_ms, keepalive_timeout_ms; /* 0 = off */
+};
+
+/* Server: takes an accepted, non-blocking socket (owned from the call on, also on failure). */
+int tlx_conn_accept(const struct tlx_conn_options *options, int fd, struct tlx_conn **ret_conn);
+/* Client: connects to |address|; `ready` or `closed` follows. */
+int tlx_conn_connect(const struct tlx_conn_options *options, const struct sockaddr *address,
+                     struct tlx_conn **ret_conn);
+struct tlx_conn *tlx_conn_ref(struct tlx_conn *conn);
+void tlx_conn_unref(struct tlx_conn *conn);
+/* Idempotent; may be called from any callback; `closed` comes later. |err|/|why| as reported there. */
+void tlx_conn_close(struct tlx_conn *conn, int err, const char *why);
+/* Graceful: close when no stream is left and everything was sent. */
+void tlx_conn_close_when_idle(struct tlx_conn *conn);
+/* NULL before ready and after closed. */
+struct tlx_h2 *tlx_conn_h2(struct tlx_conn *conn);
+/* Schedules a flush for the end of this turn; every submit must be followed by it. */
+void tlx_conn_flush(struct tlx_conn *conn);
+/* Peer certificates, leaf first. */
+size_t tlx_conn_peer_chain(const struct tlx_conn *conn, const struct tlx_bytes **ret_chain);
+/* "192.0.2.7" or "2001:db8::1" (v4-mapped shown as v4). Lives with the connection. */
+const char *tlx_conn_peer_ip(const struct tlx_conn *conn);
+const char *tlx_conn_peer_address(const struct tlx_conn *conn); /* with port */
+void tlx_conn_set_user(struct tlx_conn *conn, void *user);
+void *tlx_conn_user(const struct tlx_conn *conn);

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "storage/txn.h"
+#include "telovix/store/v1/store.pb-c.h"
+
+/* Operators (`operator` by name). */
+Telovix__Store__V1__OperatorRecord *tlx_operator_get(struct tlx_txn *txn, const char *name);
+void tlx_operator_put(struct tlx_txn *txn, const Telovix__Store__V1__OperatorRecord *record);
+void tlx_operator_each(struct tlx_txn *txn,
+                       bool (*cb)(void *arg, const Telovix__Store__V1__OperatorRecord *record),
+                       void *arg);

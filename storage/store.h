@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+
+/* The Console's durable store: one LMDB environment in a folder, opened once per process. All functions
+ * return 0 or a negative error; -ENOSPC covers a full disk and a full map. */
+struct tlx_store;
+
+struct tlx_store_facts {
+  const char *fleet_id, *fleet_name;
+  uint8_t epoch[16];
+  uint64_t created_wall_ms;
+};
+#define TLX_STORE_MAP_SIZE_DEFAULT (16ull << 30)
+#define TLX_STORE_SCHEMA 1
+
+/* Makes |folder| (0700) and an empty store in it. -EEXIST when there is one. */
+int tlx_store_create(const char *folder, const struct tlx_store_facts *facts, uint64_t map_size);
+/* Opens it: takes the lock (TLX_E_LOCKED: another Console runs), checks format and schema
+ * (TLX_E_SCHEMA_NEWER / _OLDER, TLX_E_CORRUPT), clears stale readers. |map_size| 0 = default; only grows.
+ * Not across fork. */
+int tlx_store_open(const char *folder, uint64_t map_size, struct tlx_store **ret_store);
+/* No transaction may be open. NULL is fine. */
+void tlx_store_close(struct tlx_store *store);
+TLX_CLEANUP_DEFINE(struct tlx_store *, tlx_store_close)
+
+/* How full the store is. */
+struct tlx_store_usage {
+  uint64_t map_bytes, used_bytes; /* size of the map, and pages in use */
+};
+int tlx_store_usage(struct tlx_store *store, struct tlx_store_usage *ret_usage);
