@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+#include "console/op.h"
+#include "storage/order_tbl.h"
+
+/* The durable part of one heartbeat: results in, orders out, first sight and changed facts, all in one transaction. */
+
+#define REPORT_RESULTS_MAX 128u /* open orders (64) and late ones; the sensor sends the rest next time */
+
+struct report_result {
+  char order_id[32];
+  uint32_t state, error_number;
+  char detail[128], process_state[4], comm[16];
+  uint64_t signalled_boot_ns, observed_boot_ns, start_ticks;
+};
+struct op_report {
+  struct op op;
+  char sensor_id[32];
+  struct report_result results[REPORT_RESULTS_MAX];
+  unsigned n_results;
+  bool deliver;                 /* commit queued orders as delivered */
+  /* Facts to store; first_seen moves bootstrap_pending → trusted. */
+  bool has_facts, first_seen;
+  char kernel_release[128], architecture[32], os_name[128], sensor_version[64], scope_cgroup[256];
+  struct tlx_sensor_seen seen;  /* stored beside, since we write anyway */
+  /* out */
+  char (*acknowledged)[32];     /* heap array, n_acknowledged; also ids that are unknown or already ended: the
+                                   sensor may forget them. Orders of another sensor are never touched: audited as
+                                   sensor_rejected and acknowledged to nobody. */
+  unsigned n_acknowledged;
+  char (*changed)[32];          /* ids of orders whose state changed (watchers) */
+  unsigned n_changed;
+};
+/* STILL_ALIVE is progress (not acknowledged). Ends are audited as process_kill_finished. */
+void op_report_run(struct op *op, struct tlx_txn *txn);
+void op_report_free(struct op_report *op);

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+#include "console/op.h"
+#include "console/op_identity.h"
+#include "storage/token_tbl.h"
+
+struct op_token_create {
+  struct op op;
+  char token_id[32];
+  uint8_t secret_hash[32];
+  uint32_t kind;
+  char name[128], node_name[256];
+  struct op_label labels[ENROLL_LABELS_MAX];
+  unsigned n_labels;
+  uint64_t expires_wall_ms;
+  /* out, for pack */
+  Telovix__Store__V1__TokenRecord *record;
+};
+/* too_many_tokens. Audit enrollment_token_created. Its reply holds the secret: it is remembered for the request id
+ * WITHOUT the secret's value being logged or audited; see op_token.c for how a retry is answered. */
+void op_token_create_run(struct op *op, struct tlx_txn *txn);
+
+struct op_token_revoke {
+  struct op op;
+  char token_id[32];
+  Telovix__Store__V1__TokenRecord *record;
+};
+/* unknown_token; revoking a used, expired or revoked one is FAILED_PRECONDITION token_not_pending. Audit
+ * enrollment_token_revoked. */
+void op_token_revoke_run(struct op *op, struct tlx_txn *txn);
+
+/* Computed when read: used, revoked, expired, pending (telovix.v1.TokenStatus numbers). Pure. */
+unsigned token_status(const Telovix__Store__V1__TokenRecord *record, uint64_t now_wall_ms);
