@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Conventions of the tree as tests. Usage: check.py [ROOT]; exit 1 and one line a fault.
+
+Each rule is a function that yields faults; test_check.py proves that each rule can fail."""
+import pathlib
+import re
+import subprocess
+import sys
+
+THIRD_PARTY = {
+    "uv": r"^uv\.h$", "nghttp2": r"^nghttp2/", "wolfssl": r"^wolfssl/", "lmdb": r"^lmdb\.h$",
+    "protobuf-c": r"^protobuf-c/|^google/protobuf/", "jansson": r"^jansson\.h$", "inih": r"^ini\.h$",
+    "uthash": r"^ut(hash|list|array|string)\.h$", "argp": r"^argp\.h$", "libbpf": r"^(bpf|linux/bpf)",
+    "wire": r"^telovix/v1/", "store": r"^telovix/store/", "state": r"^telovix/state/",
+    "rpc messages": r"^(google/rpc|grpc)/", "abi": r"^tlx_abi\.h$",
+}
+# Folder → (own folders, libraries) it may include. The table of doc/architecture.md.
+ALLOWED = {
+    "lib/common": ({"common"}, {"inih", "uthash"}),
+    "lib/pki": ({"common", "pki"}, {"wolfssl"}),
+    "lib/rpc": ({"common", "pki", "rpc"},
+                {"uv", "nghttp2", "wolfssl", "protobuf-c", "jansson", "uthash", "rpc messages"}),
+    "storage": ({"common", "pki/digest.h", "storage"}, {"lmdb", "protobuf-c", "store", "jansson", "uthash"}),
+    "console": ({"common", "pki", "rpc", "storage", "console"},
+                {"uv", "protobuf-c", "jansson", "uthash", "argp", "wire", "store", "rpc messages"}),
+    "sensor": ({"common", "pki", "rpc", "sensor"},
+               {"uv", "protobuf-c", "jansson", "uthash", "argp", "wire", "state"}),
+    "client": ({"common", "pki", "rpc", "client"}, {"uv", "protobuf-c", "jansson", "uthash", "argp", "wire"}),
+}
+OWN = {"common", "pki", "rpc", "storage", "console", "sensor", "client"}
+# Durable changes see storage and plain words only: no loop, no network, no live state.
+OP_FORBIDDEN = re.compile(r"^(uv\.h|rpc/(?!status\.h)|console/(live|console|svc_|watch|authn|deny|writer)|telovix/v1/)")
+
+
+def includes(path):
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        match = re.match(r'\s*#\s*include\s+[<"]([^>"]+)[>"]', line)
+        if match:
+            yield number, match.group(1)
+
+
+def sources(root, folder):
+    return sorted(p for p in (root / folder).glob("*.[ch]"))
+
+
+def check_includes(root):
+    for folder, (own, libraries) in ALLOWED.items():
+        for path in sources(root, folder):
+            for number, name in includes(path):
+                where = f"{path.relative_to(root)}:{number}"
+                first = name.split("/")[0]
+                if first in OWN and "/" in name and first not in own and name not in own:
+                    yield f"{where}: {folder} must not include {name}"
+                for library, pattern in THIRD_PARTY.items():
+                    if re.search(pattern, name) and library not in libraries:
+                        yield f"{where}: {folder} must not include {name} ({library})"
+                if folder == "console" and path.name.startswith("op") and OP_FORBIDDEN.search(name):
+                    yield f"{where}: a durable change must not see {name}"
+                if folder == "sensor" and name.startswith("bpf") and not path.name.startswith("bpf_"):
+                    yield f"{where}: only bpf_* files may include {name}"
+
+
+def check_tests_built(root):
+    for folder in sorted((root / "test/unit").iterdir()):
+        if not folder.is_dir():
+            continue
+        listed = (folder / "CMakeLists.txt").read_text()
+        for path in sorted(folder.glob("test_*.c")):
+            if not re.search(rf"\b{re.escape(path.name)}\b", listed):
+                yield f"{path.relative_to(root)}: not in {folder.relative_to(root)}/CMakeLists.txt"
+    listed = (root / "test/fuzz/CMakeLists.txt").read_text()
+    for path in sorted((root / "test/fuzz").glob("fuzz_*.c")):
+        name = path.stem.removeprefix("fuzz_")
+        if not re.search(rf"\b{name}:tlx_", listed):
+            yield f"{path.relative_to(root)}: not in test/fuzz/CMakeLists.txt"
+        if not any((root / "test/fuzz/corpus" / name).glob("*")):
+            yield f"test/fuzz/corpus/{name}: no seeds"
+
+
+def check_sources_built(root):
+    for folder in ALLOWED:
+        listed = (root / folder / "CMakeLists.txt").read_text()
+        for path in sources(root, folder):
+            if path.suffix == ".c" and not re.search(rf"(?<![\w/]){re.escape(path.name)}\b", listed):
+                yield f"{path.relative_to(root)}: not in {folder}/CMakeLists.txt"
+
+
+def check_sources_tested(root):
+    """One test file a source file, same name; main.c is only argument passing."""
+    exempt = {"main.c"}
+    for folder in ALLOWED:
+        tests = root / "test/unit" / folder.removeprefix("lib/")
+        texts = " ".join(p.read_text() for p in tests.glob("test_*.c"))
+        for path in sources(root, folder):
+            if path.suffix != ".c" or path.name in exempt:
+                continue
+            if (tests / f"test_{path.stem}.c").exists():
+                continue
+            header = f'{folder.removeprefix("lib/")}/{path.stem}.h'
+            integration = (root / "test/README.md").read_text() if (root / "test/README.md").exists() else ""
+            if f'"{header}"' not in texts and f"`{folder}/{path.name}`" not in integration:
+                yield f"{path.relative_to(root)}: no unit test, and test/README.md does not say what tests it"
+
+
+def check_proto_comments(root):
+    for path in sorted((root / "proto").rglob("*.proto")):
+        lines = path.read_text().splitlines()
+        for number, line in enumerate(lines, 1):
+            text = line.strip()
+            declares = re.match(r"(repeated |optional )?[\w.<>, ]+ \w+ = \d+\s*(\[.*\])?;", text) or re.match(
+                r"(message|enum|service|rpc|oneof) \w+", text)
+            if declares and not text.startswith(("//", "option", "syntax")):
+                if number < 2 or not lines[number - 2].strip().startswith("//"):
+                    yield f"{path.relative_to(root)}:{number}: no comment above `{text}`"
+            if re.match(r"\w+ = 0;", text) and path.parts[-3] == "telovix" and "UNSPECIFIED" not in text:
+                yield f"{path.relative_to(root)}:{number}: the first enum value must be …_UNSPECIFIED"
+
+
+def check_readmes(root):
+    for folder in ["lib/common", "lib/pki", "lib/rpc", "storage", "console", "sensor", "client", "proto", "test",
+                   "bpf-progs"]:
+        if (root / folder).is_dir() and any((root / folder).iterdir()) and not (root / folder / "README.md").exists():
+            yield f"{folder}: no README.md"
+
+
+def check_headers(root):
+    for folder in list(ALLOWED) + ["test/harness", "test/fuzz", "test/bench"]:
+        for path in sources(root, folder):
+            text = path.read_text()
+            if not text.startswith("// SPDX-License-Identifier: GPL-2.0-or-later\n"):
+                yield f"{path.relative_to(root)}: no SPDX line"
+            if path.suffix == ".h" and "#pragma once" not in text:
+                yield f"{path.relative_to(root)}: no #pragma once"
+            if re.search(r"\b(TODO|FIXME|XXX)\b", text):
+                yield f"{path.relative_to(root)}: unfinished work is marked in it"
+            for number, line in enumerate(text.splitlines(), 1):
+                if len(line) > 120:
+                    yield f"{path.relative_to(root)}:{number}: longer than 120 columns"
+
+
+def check_reasons(root):
+    """Every reason word in console sources stands in the one list."""
+    path = root / "console/reasons.h"
+    if not path.exists():
+        yield "console/reasons.h: missing"
+        return
+    known = set(re.findall(r'"([a-z0-9_]+)"', path.read_text()))
+    pattern = re.compile(r'tlx_status_set\(\s*[^,]+,\s*TLX_GRPC_\w+,\s*"([a-z0-9_]+)"', re.S)
+    for source in sources(root, "console"):
+        for word in pattern.findall(source.read_text()):
+            if word not in known:
+                yield f"{source.relative_to(root)}: reason \"{word}\" is not in console/reasons.h"
+
+
+def check_tracked(root):
+    result = subprocess.run(["git", "-C", str(root), "ls-files"], capture_output=True, text=True)
+    if result.returncode != 0:
+        return
+    for name in result.stdout.splitlines():
+        if name.split("/")[0] in {"build", ".quickstart"} or name.endswith((".o", ".key")) and "corpus" not in name:
+            yield f"{name}: must not be in the repository"
+
+
+RULES = [check_includes, check_tests_built, check_sources_built, check_sources_tested, check_proto_comments,
+         check_readmes, check_headers, check_reasons, check_tracked]
+
+
+def main():
+    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parents[2]).resolve()
+    faults = [fault for rule in RULES for fault in rule(root)]
+    for fault in faults:
+        print(fault)
+    print(f"{len(RULES)} rules, {len(faults)} faults")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

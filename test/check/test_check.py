@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Proves that each rule of check.py finds what it is for."""
+import importlib.util
+import pathlib
+
+import pytest
+
+spec = importlib.util.spec_from_file_location("check", pathlib.Path(__file__).with_name("check.py"))
+check = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(check)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for folder in list(check.ALLOWED) + ["test/unit/common", "test/fuzz/corpus", "test/harness", "test/bench", "proto/telovix/v1"]:
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    for folder in list(check.ALLOWED) + ["test/unit/common", "test/fuzz"]:
+        (tmp_path / folder / "CMakeLists.txt").write_text("")
+    return tmp_path
+
+
+def write(tree, name, text):
+    (tree / name).write_text(text)
+
+
+@pytest.mark.parametrize("name, text", [
+    ("lib/common/a.c", "#include <uv.h>\n"),
+    ("lib/pki/a.c", '#include "rpc/call.h"\n'),
+    ("lib/rpc/a.c", '#include "telovix/v1/fleet.pb-c.h"\n'),
+    ("storage/a.c", '#include "pki/cert.h"\n'),
+    ("storage/a.c", "#include <nghttp2/nghttp2.h>\n"),
+    ("console/op_a.c", '#include "console/live.h"\n'),
+    ("console/op_a.c", "#include <uv.h>\n"),
+    ("console/a.c", "#include <lmdb.h>\n"),
+    ("sensor/a.c", '#include "storage/txn.h"\n'),
+    ("sensor/a.c", "#include <bpf/libbpf.h>\n"),
+    ("client/a.c", '#include "storage/txn.h"\n'),
+])
+def test_forbidden_include(tree, name, text):
+    write(tree, name, text)
+    assert list(check.check_includes(tree))
+
+
+def test_allowed_include(tree):
+    write(tree, "storage/a.c", '#include "pki/digest.h"\n#include <lmdb.h>\n#include "common/err.h"\n')
+    assert not list(check.check_includes(tree))
+
+
+def test_forgotten_files(tree):
+    write(tree, "test/unit/common/test_a.c", "")
+    write(tree, "test/fuzz/fuzz_a.c", "")
+    assert len(list(check.check_tests_built(tree))) == 3
+    write(tree, "lib/common/a.c", "")
+    assert list(check.check_sources_built(tree))
+    (tree / "test/unit/common/test_a.c").unlink()
+    assert list(check.check_sources_tested(tree))
+
+
+def test_uncommented_proto(tree):
+    write(tree, "proto/telovix/v1/a.proto", "// m\nmessage A {\n  string b = 1;\n}\n")
+    assert list(check.check_proto_comments(tree))
+    write(tree, "proto/telovix/v1/a.proto", "// m\nmessage A {\n  // f\n  string b = 1;\n}\n")
+    assert not list(check.check_proto_comments(tree))
+
+
+def test_headers(tree):
+    write(tree, "lib/common/a.h", "int a;\n")
+    assert len(list(check.check_headers(tree))) == 2
+
+
+def test_readmes(tree):
+    assert list(check.check_readmes(tree))
+
+
+def test_reasons(tree):
+    write(tree, "console/reasons.h", 'X("known")')
+    write(tree, "console/a.c", 'tlx_status_set(&s, TLX_GRPC_NOT_FOUND, "unknown_word", "x");')
+    assert list(check.check_reasons(tree))
+    write(tree, "console/a.c", 'tlx_status_set(&s, TLX_GRPC_NOT_FOUND,\n "known", "x");')
+    assert not list(check.check_reasons(tree))
