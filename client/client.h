@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+#include <stddef.h>
+
+#include "client/args.h"
+#include "client/profile.h"
+#include "client/session.h"
+#include "rpc/status.h"
+
+/* telovixctl: one table of verbs, each with its words, its options and the function that runs it.
+ */
+
+enum client_exit {
+  CLIENT_OK = 0,
+  CLIENT_FAILED = 1,
+  CLIENT_USAGE = 2,
+  CLIENT_UNKNOWN = 3, /* a change was sent and its outcome is not known */
+};
+
+struct client {
+  struct args args;
+  struct profile profile;
+  struct session *session;
+  const char *verb;    /* words of the verb, e.g. "sensors list" */
+  char request_id[72]; /* of a change: given or made up; empty for reads */
+};
+
+/* Runs one command line; returns the exit status. Main thread, once a process. */
+int client_main(int argc, char **argv);
+
+/* Milliseconds that a call may take: --timeout or the default. */
+uint64_t client_timeout_ms(const struct client *client);
+/* A unary or streaming call; prints the error of a failed one, with |what| (the thing acted on; may
+ * be empty). Returns CLIENT_OK, CLIENT_FAILED, or CLIENT_UNKNOWN when |client|->request_id is set
+ * and the request may have been carried out. */
+int client_call(struct client *client, const char *what, const char *path,
+                const ProtobufCMessage *request, const ProtobufCMessageDescriptor *reply,
+                bool (*message)(void *arg, const ProtobufCMessage *message), void *arg);
+/* One error: a line for people, or one JSON object with -o json. */
+void client_error(const struct client *client, const char *what, const struct tlx_status *status,
+                  int exit_status);
+
+/* Verbs; each is named after its words. */
+int cmd_whoami(struct client *client);
+int cmd_sensors_list(struct client *client);
+int cmd_sensors_get(struct client *client);
+int cmd_sensors_watch(struct client *client);
+int cmd_kill(struct client *client);
+int cmd_kills_list(struct client *client);
+int cmd_kills_get(struct client *client);
+int cmd_kills_cancel(struct client *client);
+int cmd_token_create(struct client *client);
+int cmd_token_list(struct client *client);
+int cmd_token_revoke(struct client *client);
+int cmd_audit_list(struct client *client);
+int cmd_audit_head(struct client *client);
+int cmd_audit_verify(struct client *client);
+int cmd_help_choose(struct client *client);

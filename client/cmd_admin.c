@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Verbs that manage identities: enrollment tokens. */
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "client/client.h"
+#include "client/output.h"
+#include "common/cleanup.h"
+#include "common/text.h"
+#include "telovix/v1/token.pb-c.h"
+
+static bool show_created(void *arg, const ProtobufCMessage *message) {
+  const struct client *client = arg;
+  const Telovix__V1__CreateEnrollmentTokenReply *reply =
+      (const Telovix__V1__CreateEnrollmentTokenReply *)message;
+  char until[32], text[2048];
+  if (client->args.format == OUTPUT_JSON) {
+    output_json(message);
+  } else if (client->args.format == OUTPUT_NAME) {
+    puts(reply->record ? reply->record->token_id : "");
+  } else {
+    printf("token         %s\n", tlx_text_escape(reply->token, SIZE_MAX, text, sizeof text));
+    if (reply->record) {
+      printf("token id      %s\n", reply->record->token_id);
+      printf("valid until   %s, for %u use%s\n", output_time(reply->record->expires_at, until),
+             reply->record->max_uses, reply->record->max_uses == 1 ? "" : "s");
+    }
+    printf("CA hash       %s\n", tlx_text_escape(reply->ca_cert_hash, SIZE_MAX, text, sizeof text));
+    printf("The token is shown only now. On the host, as root, run:\n  %s\n",
+           tlx_text_escape(reply->enroll_command, SIZE_MAX, text, sizeof text));
+  }
+  return true;
+}
+
+int cmd_token_create(struct client *client) {
+  const struct args *args = &client->args;
+  Telovix__V1__CreateEnrollmentTokenRequest request =
+      TELOVIX__V1__CREATE_ENROLLMENT_TOKEN_REQUEST__INIT;
+  Telovix__V1__CreateEnrollmentTokenRequest__LabelsEntry labels[ARGS_LABELS_MAX],
+      *label_list[ARGS_LABELS_MAX];
+  Google__Protobuf__Duration life = GOOGLE__PROTOBUF__DURATION__INIT;
+  for (size_t i = 0; i < args->n_labels; i++) {
+    telovix__v1__create_enrollment_token_request__labels_entry__init(&labels[i]);
+    labels[i].key = (char *)args->labels[i].key;
+    labels[i].value = (char *)args->labels[i].value;
+    label_list[i] = &labels[i];
+  }
+  request.kind = TELOVIX__V1__TOKEN_KIND__TOKEN_KIND_ONE_TIME;
+  request.labels = label_list;
+  request.n_labels = args->n_labels;
+  if (args->name) request.name = (char *)args->name;
+  if (args->node_name) request.node_name = (char *)args->node_name;
+  if (args->life_ms) {
+    life.seconds = (int64_t)(args->life_ms / 1000);
+    life.nanos = (int32_t)(args->life_ms % 1000 * 1000000);
+    request.expires_in = &life;
+  }
+  if (args->reason) request.reason = (char *)args->reason;
+  request.request_id = client->request_id;
+  return client_call(client, "", "/telovix.v1.TokenService/CreateEnrollmentToken", &request.base,
+                     &telovix__v1__create_enrollment_token_reply__descriptor, show_created, client);
+}
+
+struct list {
+  struct client *client;
+  struct output_table *table;
+  uint64_t shown, limit;
+  char token[1024];
+};
+
+static const char *const token_heads[] = {"TOKEN", "STATUS",  "NAME",       "NODE",
+                                          "USES",  "EXPIRES", "CREATED BY", "USED BY"};
+
+static bool take_tokens(void *arg, const ProtobufCMessage *message) {
+  struct list *list = arg;
+  const Telovix__V1__ListEnrollmentTokensReply *reply =
+      (const Telovix__V1__ListEnrollmentTokensReply *)message;
+  for (size_t i = 0; i < reply->n_tokens && (!list->limit || list->shown < list->limit);
+       i++, list->shown++) {
+    const Telovix__V1__EnrollmentToken *token = reply->tokens[i];
+    char text[64];
+    if (list->client->args.format == OUTPUT_JSON) {
+      output_json(&token->base);
+    } else if (list->client->args.format == OUTPUT_NAME) {
+      puts(token->token_id);
+    } else {
+      output_table_cell(list->table, COLOUR_NONE, token->token_id);
+      output_table_cell(
+          list->table, COLOUR_NONE,
+          output_word(&telovix__v1__token_status__descriptor, (int)token->status, text));
+      output_table_cell(list->table, COLOUR_NONE, token->name);
+      output_table_cell(list->table, COLOUR_NONE, token->node_name);
+      snprintf(text, sizeof text, "%u/%u", token->uses, token->max_uses);
+      output_table_cell(list->table, COLOUR_NONE, text);
+      output_table_cell(list->table, COLOUR_NONE, output_time(token->expires_at, text));
+      output_table_cell(list->table, COLOUR_NONE, token->created_by);
+      output_table_cell(list->table, COLOUR_NONE, token->used_by_sensor_id);
+    }
+  }
+  bool more = strlen(reply->next_page_token) < sizeof list->token &&
+              (!list->limit || list->shown < list->limit);
+  strcpy(list->token, more ? reply->next_page_token : "");
+  return true;
+}
+
+int cmd_token_list(struct client *client) {
+  struct list list = {.client = client, .limit = client->args.limit};
+  bool table = client->args.format == OUTPUT_TABLE || client->args.format == OUTPUT_WIDE;
+  if (table) list.table = output_table_new(token_heads, sizeof token_heads / sizeof *token_heads);
+  int ret;
+  do {
+    Telovix__V1__ListEnrollmentTokensRequest request =
+        TELOVIX__V1__LIST_ENROLLMENT_TOKENS_REQUEST__INIT;
+    request.page_size = 1000;
+    request.page_token = list.token;
+    ret = client_call(client, "", "/telovix.v1.TokenService/ListEnrollmentTokens", &request.base,
+                      &telovix__v1__list_enrollment_tokens_reply__descriptor, take_tokens, &list);
+  } while (ret == CLIENT_OK && *list.token);
+  if (table) output_table_print(list.table);
+  return ret;
+}
+
+static bool show_revoked(void *arg, const ProtobufCMessage *message) {
+  const struct client *client = arg;
+  const Telovix__V1__EnrollmentToken *token = (const Telovix__V1__EnrollmentToken *)message;
+  if (client->args.format == OUTPUT_JSON)
+    output_json(message);
+  else
+    printf("%s: revoked; it enrolls no sensor any more\n", token->token_id);
+  return true;
+}
+
+int cmd_token_revoke(struct client *client) {
+  Telovix__V1__RevokeEnrollmentTokenRequest request =
+      TELOVIX__V1__REVOKE_ENROLLMENT_TOKEN_REQUEST__INIT;
+  request.token_id = (char *)client->args.words[0];
+  if (client->args.reason) request.reason = (char *)client->args.reason;
+  request.request_id = client->request_id;
+  return client_call(client, client->args.words[0],
+                     "/telovix.v1.TokenService/RevokeEnrollmentToken", &request.base,
+                     &telovix__v1__enrollment_token__descriptor, show_revoked, client);
+}

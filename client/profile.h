@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+#include "common/cleanup.h"
+#include "rpc/tls_ctx.h"
+
+/* An operator's profile: a folder of mode 0700 with profile.ini, ca.crt, client.crt and client.key.
+ */
+struct profile {
+  char console[300]; /* HOST:PORT */
+  char fleet_id[32], fleet[128], name[64];
+  struct tlx_tls_ctx *tls_ctx; /* owned */
+};
+
+/* The folder in use: |given|, else $TELOVIX_PROFILE, else ~/.config/telovix. |out| of 4096. 0, or
+ * TLX_E_NOT_FOUND when there is no home folder to look in. */
+int profile_folder(const char *given, char *out);
+/* Reads |folder| and prepares TLS. On failure |why| (512 bytes) says what is wrong with which file
+ * and what to do. 0 or a negative error. */
+int profile_load(const char *folder, struct profile *ret_profile, char *why);
+/* Lets go of the TLS context. */
+void profile_done(struct profile *profile);
