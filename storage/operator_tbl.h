@@ -7,8 +7,11 @@
 #include "telovix/store/v1/store.pb-c.h"
 
 /* Operators (`operator` by name). */
+/* NULL when there is none of this name. */
 Telovix__Store__V1__OperatorRecord *tlx_operator_get(struct tlx_txn *txn, const char *name);
+/* Inserts or replaces; -EINVAL for a name that cannot be one. */
 void tlx_operator_put(struct tlx_txn *txn, const Telovix__Store__V1__OperatorRecord *record);
+/* In order of names; the record lives for the callback; false stops. */
 void tlx_operator_each(struct tlx_txn *txn,
                        bool (*cb)(void *arg, const Telovix__Store__V1__OperatorRecord *record),
                        void *arg);

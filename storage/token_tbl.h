@@ -6,16 +6,20 @@
 #include "storage/txn.h"
 #include "telovix/store/v1/store.pb-c.h"
 
-/* Enrollment tokens: `token` by number (newest highest), indexes `token_hash` (SHA-256 of the secret) and
- * `token_id`. */
+/* Enrollment tokens: `token` by number (newest highest), indexes `token_hash` (SHA-256 of the
+ * secret) and `token_id`. */
 Telovix__Store__V1__TokenRecord *tlx_token_get(struct tlx_txn *txn, const char *token_id);
 Telovix__Store__V1__TokenRecord *tlx_token_find(struct tlx_txn *txn, const uint8_t secret_hash[32]);
-/* Gives the record the next number (record->token_no is set) and inserts it. */
+/* Gives the record the next number (record->token_no is set) and inserts it. TLX_E_EXISTS for an id
+ * or a secret that is there, -EINVAL without a valid id and hash. */
 void tlx_token_add(struct tlx_txn *txn, Telovix__Store__V1__TokenRecord *record);
-/* Replaces the record with this number. */
+/* Replaces the record with this number (else TLX_E_NOT_FOUND). Id and secret hash never change:
+ * -EINVAL. */
 void tlx_token_put(struct tlx_txn *txn, const Telovix__Store__V1__TokenRecord *record);
+/* Removes the one with record->token_no (else TLX_E_NOT_FOUND). */
 void tlx_token_remove(struct tlx_txn *txn, const Telovix__Store__V1__TokenRecord *record);
 uint64_t tlx_token_count(struct tlx_txn *txn);
 /* Newest first, starting below |before_no| (UINT64_MAX = newest). False stops. */
 void tlx_token_each(struct tlx_txn *txn, uint64_t before_no,
-                    bool (*cb)(void *arg, const Telovix__Store__V1__TokenRecord *record), void *arg);
+                    bool (*cb)(void *arg, const Telovix__Store__V1__TokenRecord *record),
+                    void *arg);

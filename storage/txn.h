@@ -5,10 +5,11 @@
 #include "common/arena.h"
 #include "storage/store.h"
 
-/* Transactions whose first error sticks: later operations do nothing, commit aborts and returns it, the
- * caller looks once. "Not found" is an answer, not an error. Records that a table function returns live in
- * the transaction's arena until tlx_txn_forget or its end; no LMDB pointer gets out. Read transactions: any
- * thread, short. Write transactions: one at a time (a second begin waits). */
+/* Transactions whose first error sticks: later operations do nothing, commit aborts and returns it,
+ * the caller looks once. "Not found" is an answer, not an error. Records that a table function
+ * returns live in the transaction's arena until tlx_txn_forget or its end; no LMDB pointer gets
+ * out. Read transactions: any thread, short. Write transactions: one at a time (a second begin
+ * waits). */
 struct tlx_txn;
 
 int tlx_txn_begin_read(struct tlx_store *store, struct tlx_txn **ret_txn);
