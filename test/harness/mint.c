@@ -30,6 +30,7 @@
 #include "storage/audit_tbl.h"
 #include "storage/meta_tbl.h"
 #include "storage/operator_tbl.h"
+#include "storage/order_tbl.h"
 #include "storage/sensor_tbl.h"
 #include "storage/table.h"
 
@@ -222,6 +223,28 @@ static void cmd_sensors(struct mint *mint, const char *count, const char *out) {
   need(tlx_txn_commit(txn), "store");
 }
 
+/* Every time of the order moves back by |age|, also the one at which its next state is due. */
+static void cmd_age_order(struct mint *mint, const char *order_id, const char *age) {
+  uint64_t age_ms;
+  need(tlx_u64_parse(age, UINT32_MAX, &age_ms), age);
+  struct tlx_txn *txn;
+  need(tlx_txn_begin_write(mint->store, &txn), "store");
+  Telovix__Store__V1__OrderRecord *record = tlx_order_get(txn, order_id);
+  if (!record) need(TLX_E_NOT_FOUND, order_id);
+  uint64_t *times[] = {&record->queued_wall_ms, &record->delivered_wall_ms,
+                       &record->expires_wall_ms};
+  for (size_t i = 0; i < sizeof times / sizeof *times; i++)
+    if (*times[i]) *times[i] -= age_ms;
+  struct tlx_db_key number, open;
+  tlx_db_key_number(record->queue_no, &number);
+  tlx_table_put(txn, TLX_TABLE_ORDER, &number, &record->base);
+  tlx_db_key_sensor_no(record->sensor_id, record->queue_no, &open);
+  uint64_t due_wall_ms =
+      record->expires_wall_ms + (record->delivered_wall_ms ? TLX_ORDER_RESULT_GRACE_MS : 0);
+  tlx_table_put_number(txn, TLX_TABLE_ORDER_OPEN, &open, due_wall_ms);
+  need(tlx_txn_commit(txn), "store");
+}
+
 static void cmd_damage_audit(struct mint *mint, const char *number) {
   uint64_t seq;
   need(tlx_u64_parse(number, UINT64_MAX, &seq), number);
@@ -230,7 +253,9 @@ static void cmd_damage_audit(struct mint *mint, const char *number) {
   Telovix__Store__V1__AuditRecord *record = tlx_audit_get(txn, seq);
   if (!record || !record->detail || !*record->detail) need(TLX_E_NOT_FOUND, number);
   record->detail[strlen(record->detail) - 1] ^= 1;
-  tlx_audit_overwrite(txn, record);
+  struct tlx_db_key number;
+  tlx_db_key_number(seq, &number);
+  tlx_table_put(txn, TLX_TABLE_AUDIT, &number, &record->base);
   need(tlx_txn_commit(txn), "store");
 }
 
@@ -255,6 +280,8 @@ int main(int argc, char **argv) {
     cmd_revoke_sensor(&mint, words[0]);
   else if (strcmp(command, "sensors") == 0 && n == 2)
     cmd_sensors(&mint, words[0], words[1]);
+  else if (strcmp(command, "age-order") == 0 && n == 2)
+    cmd_age_order(&mint, words[0], words[1]);
   else if (strcmp(command, "damage-audit") == 0 && n == 1)
     cmd_damage_audit(&mint, words[0]);
   else

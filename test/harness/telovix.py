@@ -129,11 +129,13 @@ class Console(Daemon):
 class Sensor(Daemon):
     """Enrolled and running; `victim()` starts processes that it may kill."""
 
-    def __init__(self, fleet, name, state, cgroup, env=None):
+    def __init__(self, fleet, name, state, cgroup, env=None, drop_kill=False):
         self.fleet, self.node, self.state, self.cgroup = fleet, name, pathlib.Path(state), cgroup
         self.ini = (self.state / "sensor.ini").read_text()
         self.sensor_id = re.search(r"sensor_[a-z0-9]{16}", self.ini).group(0)
-        super().__init__(f"sensor-{name}", [BUILD / "sensor/telovix-sensor", "run", "--state", state, "--cgroup",
+        # Without CAP_KILL a signal to a process of another user fails.
+        prefix = ["setpriv", "--bounding-set", "-kill", "--inh-caps", "-kill"] if drop_kill else []
+        super().__init__(f"sensor-{name}", [*prefix, BUILD / "sensor/telovix-sensor", "run", "--state", state, "--cgroup",
                                             cgroup.path], fleet.folder, env={**fleet.env, **(env or {})})
 
     def victim(self, argv=("sleep", "600")):
@@ -179,14 +181,14 @@ class Fleet:
             assert result.returncode == 0, result.stderr + result.stdout
         return result, state
 
-    def start_sensor(self, name, state=None, cgroup=None, env=None, wait=True):
+    def start_sensor(self, name, state=None, cgroup=None, env=None, wait=True, drop_kill=False):
         """The one place that starts sensors, always with a scope of its own."""
         if state is None:
             _, state = self.enroll(name)
         if cgroup is None:
             cgroup = Cgroup()
             self.cgroups.append(cgroup)
-        sensor = Sensor(self, name, state, cgroup, env)
+        sensor = Sensor(self, name, state, cgroup, env, drop_kill)
         self.daemons.append(sensor)
         if wait:
             self.wait_seen(sensor.sensor_id)
@@ -274,8 +276,11 @@ def credentials(profile, key=None, certificate=None):
                                         certificate or (profile / "client.crt").read_bytes())
 
 
-def channel(address, profile, **options):
-    return grpc.secure_channel(address, credentials(profile), options=list(options.items()))
+def sensor_credentials(sensor):
+    """The identity of an enrolled sensor, for tests that speak in its place."""
+    folder = sensor.state / "identity"
+    return grpc.ssl_channel_credentials((folder / "ca.crt").read_bytes(), (folder / "client.key").read_bytes(),
+                                        (folder / "client.crt").read_bytes())
 
 
 class Api:
