@@ -5,6 +5,12 @@
 set(TLX_SANITIZER_PATTERN "ERROR: (Leak|Address|Thread)Sanitizer;WARNING: ThreadSanitizer;runtime error:")
 function(tlx_unit_test name)
   cmake_parse_arguments(A "" "" "SOURCES;LINK" ${ARGN})
+  foreach(source ${A_SOURCES})
+    if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${source})
+      message(STATUS "PENDING ${name}: ${source}")
+      return()
+    endif()
+  endforeach()
   add_executable(${name} ${A_SOURCES})
   target_link_libraries(${name} PRIVATE ${A_LINK} PkgConfig::CRITERION tlx_flags)
   # Criterion's macros break these two.

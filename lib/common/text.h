@@ -64,7 +64,7 @@ int tlx_u64_parse(const char *text, uint64_t max, uint64_t *ret_value);
 
 /* ---- escaping ---- */
 /* Makes |text| harmless for a terminal or a log: control characters, DEL, bytes that are not UTF-8,
- * bidirectional overrides and backslash become \\xNN / \\u{…}; cut with "…" when |out| is full. |len| may
+ * bidirectional overrides and backslash become \xNN / \u{…}; cut with "…" when |out| is full. |len| may
  * be SIZE_MAX for NUL-terminated text. Returns |out|. */
 char *tlx_text_escape(const char *text, size_t len, char *out, size_t size);
 
