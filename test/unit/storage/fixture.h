@@ -30,7 +30,8 @@ void fixture_commit(struct tlx_txn *txn);
 /* Commits and expects this error. */
 void fixture_commit_fails(struct tlx_txn *txn, int err);
 
-/* Verifies; |ret_text| (NULL is fine, 8 KiB) gets all findings, one a line. Returns their number. */
+/* Verifies; |ret_text| (NULL is fine, 8 KiB) gets all findings, one a line. Returns their number.
+ */
 #define FINDINGS_MAX 8192
 uint64_t fixture_verify(struct fixture *fx, char *ret_text);
 

@@ -154,7 +154,8 @@ Test(table, cursor_survives_changes_under_it) {
   struct tlx_txn *txn = with_numbers(&fx, 600); /* several pages */
   struct tlx_cursor cursor;
   uint64_t seen = 0, last = 0;
-  /* Removes every entry on the way up, and puts another behind every third: none is left out or seen twice. */
+  /* Removes every entry on the way up, and puts another behind every third: none is left out or
+   * seen twice. */
   tlx_cursor_open(&cursor, txn, PLAY);
   for (bool on = tlx_cursor_first(&cursor); on; on = tlx_cursor_next(&cursor)) {
     uint64_t at = number_of(&cursor);
@@ -240,11 +241,13 @@ Test(table, newer_record_in_the_store) {
   txn = fixture_read(&fx);
   cr_assert_null(tlx_table_get(txn, TLX_TABLE_OPERATOR, &key, NULL));
   fixture_commit_fails(txn, TLX_E_SCHEMA_NEWER);
-  /* Writing sets today's number, whatever the caller's record says, and leaves that record alone. */
+  /* Writing sets today's number, whatever the caller's record says, and leaves that record alone.
+   */
   txn = fixture_write(&fx);
   tlx_table_put(txn, TLX_TABLE_OPERATOR, &key, &record.base);
   cr_assert_eq(record.schema, 7);
-  const Telovix__Store__V1__OperatorRecord *back = tlx_table_get(txn, TLX_TABLE_OPERATOR, &key, NULL);
+  const Telovix__Store__V1__OperatorRecord *back =
+      tlx_table_get(txn, TLX_TABLE_OPERATOR, &key, NULL);
   cr_assert(back);
   cr_assert_eq(back->schema, 1);
   fixture_commit(txn);
@@ -253,7 +256,11 @@ Test(table, newer_record_in_the_store) {
 Test(table, malformed_records) {
   cr_assert_eq(unpack(TLX_TABLE_ORDER, "\x0f\xff", 2), TLX_E_CORRUPT);
   cr_assert_eq(unpack(TLX_TABLE_ORDER, "", 0), TLX_E_CORRUPT, "no schema number");
-  cr_assert_eq(unpack(TLX_TABLE_ORDER, "\x08\x01\x12\x7f" "a", 5), TLX_E_CORRUPT, "cut short");
+  cr_assert_eq(unpack(TLX_TABLE_ORDER,
+                      "\x08\x01\x12\x7f"
+                      "a",
+                      5),
+               TLX_E_CORRUPT, "cut short");
 }
 
 Test(table, bytes_fields_of_a_wrong_length) {
