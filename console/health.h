@@ -4,20 +4,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Status, trust and health of a sensor: a pure function of record, live state and clock (spec §2.3, §3). Numbers of the
- * enums are those of telovix.v1. */
+/* Status, trust and health of a sensor: a pure function of record, live state and clock (spec §2.3,
+ * §3). Numbers of the enums are those of telovix.v1. */
 #define HEALTH_REASONS_MAX 16u
 struct health_input {
   /* record */
   bool disabled;
   uint32_t trust_state;
-  uint64_t last_seen_wall_ms;      /* stored; 0 = never */
+  uint64_t last_seen_wall_ms; /* stored; 0 = never */
+  uint64_t enrolled_wall_ms;  /* the silence of a sensor that was never seen counts from here */
   uint64_t cert_not_before_wall_ms, cert_not_after_wall_ms;
   /* live; seen_since_start false = no heartbeat since this Console started */
   bool seen_since_start;
   uint64_t last_seen_mono_ms;
-  uint64_t rss_bytes;              /* 0 = not reported */
-  uint32_t cpu_permille;           /* of one core over the last minute */
+  uint64_t rss_bytes;               /* 0 = not reported */
+  uint32_t cpu_permille;            /* of one core over the last minute */
   uint64_t last_error_line_mono_ms; /* 0 = none */
   /* clock and settings */
   uint64_t now_wall_ms, now_mono_ms, started_mono_ms, stale_after_ms;
@@ -32,7 +33,8 @@ struct health {
   struct health_reason reasons[HEALTH_REASONS_MAX];
   unsigned n_reasons;
   bool unconfirmed_since_restart, never_seen;
-  uint64_t age_ms;                 /* of the last heartbeat; 0 with never_seen */
-  uint64_t next_change_mono_ms;    /* earliest time at which the result may differ by itself; UINT64_MAX = never */
+  uint64_t age_ms;              /* of the last heartbeat; 0 with never_seen */
+  uint64_t next_change_mono_ms; /* earliest time at which the result may differ by itself;
+                                   UINT64_MAX = never */
 };
 void health_compute(const struct health_input *input, struct health *ret_health);

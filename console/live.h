@@ -9,7 +9,8 @@
 #include "rpc/call.h"
 #include "storage/sensor_tbl.h"
 
-/* What the Console knows of sensors that talk to it, in memory: last heartbeat, wake stream, counters. Loop thread. */
+/* What the Console knows of sensors that talk to it, in memory: last heartbeat, wake stream,
+ * counters. Loop thread. */
 struct live;
 struct live_sensor {
   char sensor_id[32];
@@ -20,7 +21,7 @@ struct live_sensor {
   uint32_t cpu_permille;
   uint64_t error_lines, last_error_line_mono_ms;
   char peer_address[64];
-  struct tlx_call *wake;  /* referenced; newest connection wins */
+  struct tlx_call *wake; /* referenced; newest connection wins */
   bool wake_pending, dirty;
   uint32_t n_conns;
 };
@@ -31,14 +32,15 @@ struct live_sensor *live_find(struct live *live, const char *sensor_id);
 /* Finds or makes; NULL when out of memory. */
 struct live_sensor *live_get(struct live *live, const char *sensor_id);
 /* A heartbeat arrived. */
-void live_touch(struct live *live, struct live_sensor *sensor, const uint8_t boot_id[16], uint64_t boot_ns,
-                const char *peer_address);
+void live_touch(struct live *live, struct live_sensor *sensor, const uint8_t boot_id[16],
+                uint64_t boot_ns, const char *peer_address);
 /* Resource numbers of a heartbeat. */
 void live_usage(struct live *live, struct live_sensor *sensor, uint64_t rss_bytes, uint64_t cpu_ms,
                 uint64_t error_lines);
-/* Baseline for a kill now: false when nothing was heard since the start. Aged by at most BASELINE_AGE_MAX_MS. */
-bool live_baseline(const struct live *live, const struct live_sensor *sensor, uint8_t ret_boot_id[16],
-                   uint64_t *ret_boot_ns);
+/* Baseline for a kill now: false when nothing was heard since the start. Aged by at most
+ * BASELINE_AGE_MAX_MS. */
+bool live_baseline(const struct live *live, const struct live_sensor *sensor,
+                   uint8_t ret_boot_id[16], uint64_t *ret_boot_ns);
 /* The sensor's new wake stream; an older one ends (ABORTED, wake_replaced). */
 void live_set_wake(struct live *live, struct live_sensor *sensor, struct tlx_call *call);
 void live_drop_wake(struct live *live, struct live_sensor *sensor, struct tlx_call *call);
@@ -48,4 +50,5 @@ void live_wake(struct live *live, const char *sensor_id);
 size_t live_take_dirty(struct live *live, struct tlx_sensor_seen **ret_list);
 void live_each(struct live *live, void (*cb)(void *arg, struct live_sensor *sensor), void *arg);
 /* Fills the live part of |input|; |sensor| may be NULL. */
-void live_health_input(const struct live *live, const struct live_sensor *sensor, struct health_input *input);
+void live_health_input(const struct live *live, const struct live_sensor *sensor,
+                       struct health_input *input);

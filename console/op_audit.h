@@ -2,8 +2,8 @@
 #pragma once
 #include "console/op.h"
 
-/* A record that stands for itself: console_started, console_initialized, access_denied, sensor_rejected,
- * audit_exported. */
+/* A record that stands for itself: console_started, console_initialized, access_denied,
+ * sensor_rejected, audit_exported. */
 struct op_audit_only {
   struct op op;
   char action_type[48];

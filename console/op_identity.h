@@ -5,26 +5,36 @@
 #include "pki/cert.h"
 #include "storage/sensor_tbl.h"
 
-/* Enrollment: token, sensor, certificate and audit in one transaction. The certificate was signed before, with the
- * ids and times of the inputs; a refused op throws it away. */
+/* Enrollment: token, sensor, certificate and audit in one transaction. The certificate was signed
+ * before, with the ids and times of the inputs; a refused op throws it away. */
 #define ENROLL_LABELS_MAX 32u
 struct op_label {
   char key[64], value[64];
 };
 struct op_enroll {
   struct op op;
-  uint8_t token_hash[32];       /* SHA-256 of the secret */
-  uint8_t key_hash[32];         /* SHA-256 of the CSR's SubjectPublicKeyInfo */
-  char sensor_id[32];           /* proposed; replaced on an idempotent retry */
+  uint8_t token_hash[32]; /* SHA-256 of the secret */
+  uint8_t key_hash[32];   /* SHA-256 of the CSR's SubjectPublicKeyInfo */
+  char sensor_id[32];     /* proposed; replaced on an idempotent retry */
   char node_name[256];
   struct op_label labels[ENROLL_LABELS_MAX];
   unsigned n_labels;
   char kernel_release[128], architecture[32], os_name[128], sensor_version[64];
   uint8_t serial[TLX_SERIAL_LEN];
   uint64_t not_before_wall_ms, not_after_wall_ms;
-  struct tlx_buf certificate;   /* DER; replaced by the stored one on a retry with the same token and key */
+  struct tlx_buf
+      certificate; /* DER; replaced by the stored one on a retry with the same token and key */
+  /* op_enroll_run's own: the inputs that it replaced, put back when it runs again. */
+  bool replaced;
+  char offered_sensor_id[32];
+  struct tlx_buf offered_certificate;
 };
-/* Refuses UNAUTHENTICATED: token_unknown, token_expired, token_revoked, token_used (second key), token_wrong_node;
- * audit enrollment_failed / sensor_enrolled. */
+/* The checks alone, in any transaction, without audit: true = the token can be used for this, or
+ * was used by this key. Anybody can ask; so the handler looks first, and only what passes is
+ * signed, submitted and audited without a rate limit. Needs token_hash, key_hash, node_name,
+ * labels, actor.wall_ms. */
+bool op_enroll_check(struct op_enroll *op, struct tlx_txn *txn);
+/* Refuses UNAUTHENTICATED: token_unknown, token_expired, token_revoked, token_used (second key),
+ * token_wrong_node; audit enrollment_failed / sensor_enrolled. */
 void op_enroll_run(struct op *op, struct tlx_txn *txn);
 void op_enroll_free(struct op_enroll *op);

@@ -7,23 +7,24 @@
 
 struct op_kill_queue {
   struct op op;
-  char sensor[256];            /* id or node name */
-  char order_id[32];           /* made before */
+  char sensor[256];  /* id or node name */
+  char order_id[32]; /* made before */
   uint32_t pid;
   uint64_t guard_start_ticks, life_ms;
   char guard_exe[4096];
-  /* Baseline of a live sensor, by sensor id (found by the handler); has_baseline false = use the stored one. */
+  /* Baseline of a live sensor, by sensor id (found by the handler); has_baseline false = use the
+   * stored one. */
   bool has_baseline;
   uint8_t boot_id[16];
   uint64_t baseline_boot_ns;
-  bool silent;                 /* no heartbeat within the stale threshold: other notice */
+  bool silent; /* no heartbeat within the stale threshold: other notice */
   /* out */
   char sensor_id[32];
-  char notice[256];            /* spec §5.1, verbatim for a live sensor */
+  char notice[256];                        /* spec §5.1, verbatim for a live sensor */
   Telovix__Store__V1__OrderRecord *record; /* lives in the transaction: for pack only */
 };
-/* Refuses: pid, life, exe (INVALID_ARGUMENT is the handler's), unknown_sensor, never_heartbeaten, sensor_revoked,
- * too_many_open_orders. Audit: process_kill_queued. */
+/* Refuses: pid, life, exe (INVALID_ARGUMENT is the handler's), unknown_sensor, never_heartbeaten,
+ * sensor_revoked, too_many_open_orders. Audit: process_kill_queued. */
 void op_kill_queue_run(struct op *op, struct tlx_txn *txn);
 
 struct op_kill_cancel {
@@ -33,7 +34,8 @@ struct op_kill_cancel {
   char sensor_id[32];
   Telovix__Store__V1__OrderRecord *record;
 };
-/* unknown_order, order_not_queued (the text says the present state). Audit: process_kill_cancelled. */
+/* unknown_order, order_not_queued (the text says the present state). Audit: process_kill_cancelled.
+ */
 void op_kill_cancel_run(struct op *op, struct tlx_txn *txn);
 
 /* Ends what is due at |wall_ms|: queued → expired, delivered / still_alive → result_unknown. Audit:
@@ -43,7 +45,9 @@ struct op_kill_sweep {
   uint64_t wall_ms;
   bool more;
   /* ids of changed orders and their sensors, for watchers */
-  struct { char order_id[32], sensor_id[32]; } changed[256];
+  struct {
+    char order_id[32], sensor_id[32];
+  } changed[256];
   unsigned n_changed;
 };
 void op_kill_sweep_run(struct op *op, struct tlx_txn *txn);

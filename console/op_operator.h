@@ -4,8 +4,8 @@
 #include "pki/cert.h"
 #include "storage/operator_tbl.h"
 
-/* Records an operator and his certificate's serial (the first admin at init). Refuses ALREADY_EXISTS
- * operator_exists. Audit operator_created. */
+/* Records an operator and his certificate's serial (the first admin at init). Refuses
+ * ALREADY_EXISTS operator_exists. Audit operator_created. */
 struct op_operator_create {
   struct op op;
   char name[64];

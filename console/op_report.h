@@ -3,9 +3,11 @@
 #include "console/op.h"
 #include "storage/order_tbl.h"
 
-/* The durable part of one heartbeat: results in, orders out, first sight and changed facts, all in one transaction. */
+/* The durable part of one heartbeat: results in, orders out, first sight and changed facts, all in
+ * one transaction. */
 
-#define REPORT_RESULTS_MAX 128u /* open orders (64) and late ones; the sensor sends the rest next time */
+#define REPORT_RESULTS_MAX                                                                         \
+  128u /* open orders (64) and late ones; the sensor sends the rest next time */
 
 struct report_result {
   char order_id[32];
@@ -18,17 +20,17 @@ struct op_report {
   char sensor_id[32];
   struct report_result results[REPORT_RESULTS_MAX];
   unsigned n_results;
-  bool deliver;                 /* commit queued orders as delivered */
+  bool deliver; /* commit queued orders as delivered */
   /* Facts to store; first_seen moves bootstrap_pending → trusted. */
   bool has_facts, first_seen;
   char kernel_release[128], architecture[32], os_name[128], sensor_version[64], scope_cgroup[256];
-  struct tlx_sensor_seen seen;  /* stored beside, since we write anyway */
+  struct tlx_sensor_seen seen; /* stored beside, since we write anyway */
   /* out */
-  char (*acknowledged)[32];     /* heap array, n_acknowledged; also ids that are unknown or already ended: the
-                                   sensor may forget them. Orders of another sensor are never touched: audited as
-                                   sensor_rejected and acknowledged to nobody. */
+  char (*acknowledged)[32]; /* heap array, n_acknowledged; also ids that are unknown or already
+                               ended: the sensor may forget them. Orders of another sensor are never
+                               touched: audited as sensor_rejected and acknowledged to nobody. */
   unsigned n_acknowledged;
-  char (*changed)[32];          /* ids of orders whose state changed (watchers) */
+  char (*changed)[32]; /* ids of orders whose state changed (watchers) */
   unsigned n_changed;
 };
 /* STILL_ALIVE is progress (not acknowledged). Ends are audited as process_kill_finished. */

@@ -6,12 +6,13 @@
 #include "common/bytes.h"
 #include "rpc/status.h"
 
-/* Page tokens: base64url(version, hash of method and filters, last key). They survive restarts and hold no secret. */
+/* Page tokens: base64url(version, hash of method and filters, last key). They survive restarts and
+ * hold no secret. */
 #define PAGE_KEY_MAX 320u
 /* |out| of 512. */
 void page_token_format(const char *filter, const void *key, size_t key_len, char *out);
-/* Empty token: |*ret_len| = 0. Other filters or garbage: INVALID_ARGUMENT naming page_token. |ret_key| of
- * PAGE_KEY_MAX. 0 or TLX_E_MALFORMED. */
+/* Empty token: |*ret_len| = 0. Other filters or garbage: INVALID_ARGUMENT naming page_token.
+ * |ret_key| of PAGE_KEY_MAX. 0 or TLX_E_MALFORMED. */
 int page_token_parse(const char *token, const char *filter, uint8_t *ret_key, size_t *ret_len,
                      struct tlx_status *status);
 /* 0 = PAGE_DEFAULT; above |max|: cut to |max|. */

@@ -5,13 +5,14 @@
 #include "console/op.h"
 #include "storage/store.h"
 
-/* The one thread that writes. What arrives while a commit runs forms the next batch: one transaction, one
- * fsync, all answers after it. */
+/* The one thread that writes. What arrives while a commit runs forms the next batch: one
+ * transaction, one fsync, all answers after it. */
 struct writer;
 
 int writer_new(uv_loop_t *loop, struct tlx_store *store, struct writer **ret_writer);
-/* Queues |op|; its done runs later on the loop, never inside this call. TLX_E_LIMIT when the queue is full
- * (WRITER_OPS_MAX, WRITER_BYTES_MAX) or the writer stops; the op then stays the caller's. Loop thread. */
+/* Queues |op|; its done runs later on the loop, never inside this call. TLX_E_LIMIT when the queue
+ * is full (WRITER_OPS_MAX, WRITER_BYTES_MAX) or the writer stops; the op then stays the caller's.
+ * Loop thread. */
 int writer_submit(struct writer *writer, struct op *op);
 /* Ops that were submitted and are not done. */
 size_t writer_pending(const struct writer *writer);
