@@ -5,7 +5,6 @@
 
 #include "common/err.h"
 #include "storage/table.h"
-#include "storage/txn_int.h"
 
 /* There is one meta record, under this id. */
 #define META_ID "store"

@@ -12,8 +12,10 @@
 /* Ended read transactions that keep their reader slot for the next one: a renewed transaction costs
  * a fraction of a new one, and each request of the Console makes one. */
 #define TLX_IDLE_READERS_MAX 8u
-/* Reader slots of the environment: threads that read at once, far below this. */
-#define TLX_READERS_MAX 126u
+/* Reader slots of the environment: far more than threads that read at once. This many fit the first
+ * page of LMDB's lock file; a further page would be written through the map for the first time some
+ * day, and on a full disk that is a SIGBUS. */
+#define TLX_READERS_MAX 60u
 /* Records a transaction may hold at once; a batch forgets between its ops. */
 #define TLX_TXN_ARENA_CAP (64u << 20)
 

@@ -272,7 +272,7 @@ Test(txn, kill_9_in_mid_write_loses_nothing_and_halves_nothing, .timeout = 60) {
   uint64_t n_told = 0;
   fixture_root(&fx);
   cr_assert_eq(tlx_store_create(fx.folder, &fixture_facts, FIXTURE_MAP), 0);
-  for (unsigned round = 0; round < 12; round++) {
+  for (unsigned round = 0; round < 30; round++) {
     int fds[2], status;
     char byte;
     cr_assert_eq(pipe(fds), 0);
@@ -285,12 +285,12 @@ Test(txn, kill_9_in_mid_write_loses_nothing_and_halves_nothing, .timeout = 60) {
     close(fds[1]);
     /* Each round it dies after another number of commits, at whatever the next one is doing then.
      */
-    for (unsigned i = 0; i < 5 + round; i++) {
+    for (unsigned i = 0; i < 3 + round % 7; i++) {
       cr_assert_eq(read(fds[0], &byte, 1), 1);
       n_told++;
     }
     /* A different part of a commit each round: spins of another length. */
-    for (volatile unsigned spin = 0; spin < round * 20000; spin++) {
+    for (volatile unsigned spin = 0; spin < round * 8000; spin++) {
     }
     kill(pid, SIGKILL);
     cr_assert_eq(waitpid(pid, &status, 0), pid);
