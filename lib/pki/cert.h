@@ -13,21 +13,21 @@
 #define TLX_SERIAL_LEN 16
 
 enum tlx_cert_profile {
-  TLX_CERT_CA,       /* basicConstraints CA:TRUE critical, keyCertSign + cRLSign */
-  TLX_CERT_SERVER,   /* serverAuth, digitalSignature */
-  TLX_CERT_CLIENT,   /* clientAuth, digitalSignature */
+  TLX_CERT_CA,     /* basicConstraints CA:TRUE critical, keyCertSign + cRLSign */
+  TLX_CERT_SERVER, /* serverAuth, digitalSignature */
+  TLX_CERT_CLIENT, /* clientAuth, digitalSignature */
 };
 
 /* What to issue. Everything is borrowed for the call. */
 struct tlx_cert_template {
   enum tlx_cert_profile profile;
-  uint8_t serial[TLX_SERIAL_LEN];        /* first byte 0x01–0x7f: tlx_serial_make */
-  const char *subject_cn, *issuer_cn;    /* at most 64 bytes each, UTF-8 */
+  uint8_t serial[TLX_SERIAL_LEN];                 /* first byte 0x01–0x7f: tlx_serial_make */
+  const char *subject_cn, *issuer_cn;             /* at most 64 bytes each, UTF-8 */
   uint64_t not_before_wall_ms, not_after_wall_ms; /* cut to seconds */
   struct tlx_bytes subject_spki;
-  struct tlx_bytes issuer_spki;          /* for the authority key id */
-  const char *uri;                       /* SAN URI; NULL = none */
-  const char *const *hosts;              /* SAN DNS names and IP literals */
+  struct tlx_bytes issuer_spki; /* for the authority key id */
+  const char *uri;              /* SAN URI; NULL = none */
+  const char *const *hosts;     /* SAN DNS names and IP literals */
   size_t n_hosts;
 };
 
@@ -42,10 +42,10 @@ int tlx_cert_issue(const struct tlx_cert_template *template, const struct tlx_ke
 struct tlx_cert {
   struct tlx_bytes der, tbs, spki, signature, issuer_name, subject_name;
   uint8_t serial[20];
-  size_t serial_len;              /* without a leading zero byte */
+  size_t serial_len; /* without a leading zero byte */
   uint64_t not_before_wall_ms, not_after_wall_ms;
   char subject_cn[65];
-  char uri[256];                  /* the only SAN URI; empty = none */
+  char uri[256]; /* the only SAN URI; empty = none */
   unsigned n_uris;
   bool is_ca, has_eku, eku_client_auth, eku_server_auth, has_key_usage, ku_digital_signature,
       ku_cert_sign;

@@ -6,9 +6,11 @@
 #include "common/bytes.h"
 
 /* Writes and reads DER (X.690). Our own because the library's certificate writer cannot mark
- * basicConstraints critical, which strict verifiers require. Errors stick in the buffer / cursor. */
+ * basicConstraints critical, which strict verifiers require. Errors stick in the buffer / cursor.
+ */
 
-/* Opens a constructed or wrapping element; returns a mark for tlx_der_end, which inserts the length. */
+/* Opens a constructed or wrapping element; returns a mark for tlx_der_end, which inserts the
+ * length. */
 size_t tlx_der_begin(struct tlx_buf *buf, uint8_t tag);
 void tlx_der_end(struct tlx_buf *buf, size_t mark);
 void tlx_der_add(struct tlx_buf *buf, uint8_t tag, const void *content, size_t len);
@@ -21,8 +23,8 @@ void tlx_der_add_bool(struct tlx_buf *buf, int value);
 /* BIT STRING with no unused bits. */
 void tlx_der_add_bits(struct tlx_buf *buf, const void *data, size_t len);
 
-/* Reads one element with exactly |tag|; |ret_content| borrows its content. Definite, minimal lengths
- * only. Sets reader->err to TLX_E_MALFORMED otherwise. */
+/* Reads one element with exactly |tag|; |ret_content| borrows its content. Definite, minimal
+ * lengths only. Sets reader->err to TLX_E_MALFORMED otherwise. */
 void tlx_der_read(struct tlx_reader *reader, uint8_t tag, struct tlx_bytes *ret_content);
 /* Tag of the next element, 0 at the end. */
 uint8_t tlx_der_peek(const struct tlx_reader *reader);

@@ -8,8 +8,12 @@
 
 /* Who a certificate speaks for, and whom we trust to say so. */
 
-enum tlx_principal_kind { TLX_PRINCIPAL_NONE, TLX_PRINCIPAL_SENSOR, TLX_PRINCIPAL_OPERATOR,
-                          TLX_PRINCIPAL_CONSOLE };
+enum tlx_principal_kind {
+  TLX_PRINCIPAL_NONE,
+  TLX_PRINCIPAL_SENSOR,
+  TLX_PRINCIPAL_OPERATOR,
+  TLX_PRINCIPAL_CONSOLE
+};
 
 /* spiffe://<fleet_id>/sensor/<id>, …/operator/<name>, …/console. */
 struct tlx_spiffe {
@@ -35,9 +39,9 @@ size_t tlx_ca_bundle_count(const struct tlx_ca_bundle *bundle);
 const struct tlx_cert *tlx_ca_bundle_get(const struct tlx_ca_bundle *bundle, size_t i);
 /* All of them as PEM. */
 int tlx_ca_bundle_format_pem(const struct tlx_ca_bundle *bundle, struct tlx_buf *buf);
-/* Checks that |leaf| was signed by a CA of the bundle, that both are valid at |wall_ms|, and that the
- * leaf is made for |purpose| (serverAuth for TLX_PRINCIPAL_CONSOLE, else clientAuth). 0 or one of
- * TLX_E_CERT_{UNTRUSTED,EXPIRED,NOT_YET_VALID,PURPOSE}; untrusted is found before expired. */
+/* Checks that |leaf| was signed by a CA of the bundle, that both are valid at |wall_ms|, and that
+ * the leaf is made for |purpose| (serverAuth for TLX_PRINCIPAL_CONSOLE, else clientAuth). 0 or one
+ * of TLX_E_CERT_{UNTRUSTED,EXPIRED,NOT_YET_VALID,PURPOSE}; untrusted is found before expired. */
 int tlx_ca_bundle_check(const struct tlx_ca_bundle *bundle, const struct tlx_cert *leaf,
                         enum tlx_principal_kind purpose, uint64_t wall_ms);
 
@@ -45,7 +49,7 @@ int tlx_ca_bundle_check(const struct tlx_ca_bundle *bundle, const struct tlx_cer
 void tlx_pin_format(const struct tlx_cert *ca, char *out);
 /* Parses that form. 0 or TLX_E_MALFORMED. */
 int tlx_pin_parse(const char *text, uint8_t ret_digest[32]);
-/* Finds in a peer's chain (leaf first, DER each) the CA certificate with that key, and checks that the
- * leaf was issued by it. 0, TLX_E_CERT_PIN, TLX_E_CERT_UNTRUSTED, TLX_E_MALFORMED. */
+/* Finds in a peer's chain (leaf first, DER each) the CA certificate with that key, and checks that
+ * the leaf was issued by it. 0, TLX_E_CERT_PIN, TLX_E_CERT_UNTRUSTED, TLX_E_MALFORMED. */
 int tlx_pin_check(const uint8_t digest[32], const struct tlx_bytes *chain, size_t n,
                   size_t *ret_ca_index);

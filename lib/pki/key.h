@@ -30,6 +30,6 @@ int tlx_key_save(const struct tlx_key *key, const char *path);
 struct tlx_bytes tlx_key_spki(const struct tlx_key *key);
 /* ECDSA-Sig-Value (DER) over a SHA-256 digest, appended to |buf|. */
 int tlx_key_sign(const struct tlx_key *key, const uint8_t digest[32], struct tlx_buf *buf);
-/* Checks an ECDSA-Sig-Value against a P-256 SubjectPublicKeyInfo. 0, TLX_E_CRYPTO (does not match) or
- * TLX_E_MALFORMED. */
+/* Checks an ECDSA-Sig-Value against a P-256 SubjectPublicKeyInfo. 0, TLX_E_CRYPTO (does not match)
+ * or TLX_E_MALFORMED. */
 int tlx_spki_verify(struct tlx_bytes spki, const uint8_t digest[32], struct tlx_bytes signature);

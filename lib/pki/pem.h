@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+#include "common/bytes.h"
+
+/* PEM blocks (RFC 7468). Internal to this folder. */
+
+/* Finds the next block in |*text|/|*len| (both are moved behind it) and appends its DER to |der|.
+ * |label| of 64 gets its name. 0; -ENOENT when there is no further block; TLX_E_MALFORMED, -ENOMEM.
+ */
+int tlx_pem_next(const char **text, size_t *len, char *label, struct tlx_buf *der);
+/* Appends one block. 0 or a negative error. */
+int tlx_pem_format(const char *label, struct tlx_bytes der, struct tlx_buf *buf);
