@@ -180,7 +180,7 @@ static int prepare(struct client *client, unsigned groups) {
     snprintf(why, sizeof why, "no profile folder: set TELOVIX_PROFILE or use --profile");
   } else {
     err = profile_load(folder, &client->profile, why);
-    if (err && !*why) snprintf(why, sizeof why, "%s: %s", folder, tlx_err_text(err));
+    if (err && !*why) snprintf(why, sizeof why, "%.400s: %s", folder, tlx_err_text(err));
   }
   if (!err) {
     err = session_open(&client->profile, client->args.console, &client->session);

@@ -120,11 +120,11 @@ int tlx_audit_detail_note(const char *detail, uint64_t stepped_back_ms, char **r
 /* The newest record, in |cursor|'s memory; NULL when the log is empty or the transaction has
  * failed. */
 static const Telovix__Store__V1__AuditRecord *last_record(struct tlx_cursor *cursor) {
-  struct tlx_key_parts parts;
+  struct tlx_db_key_parts parts;
   if (!tlx_cursor_last(cursor)) return NULL;
   const Telovix__Store__V1__AuditRecord *record = tlx_cursor_record(cursor);
   if (!record) return NULL;
-  if (!tlx_key_parse(TLX_KEY_NUMBER, cursor->key.data, cursor->key.len, &parts) ||
+  if (!tlx_db_key_parse(TLX_DB_KEY_NUMBER, cursor->key.data, cursor->key.len, &parts) ||
       parts.number != record->seq || record->seq == UINT64_MAX) {
     tlx_txn_fail(cursor->txn, TLX_E_CORRUPT);
     return NULL;
@@ -188,8 +188,8 @@ void tlx_audit_append(struct tlx_txn *txn, const struct tlx_audit_entry *entry) 
   set_text(&record, FIELD_USER_AGENT, &record.user_agent, entry->user_agent);
   tlx_audit_hash(&record, hash);
   record.hash = (ProtobufCBinaryData){sizeof hash, hash};
-  struct tlx_key key;
-  tlx_key_number(record.seq, &key);
+  struct tlx_db_key key;
+  tlx_db_key_number(record.seq, &key);
   tlx_table_append(txn, TLX_TABLE_AUDIT, &key, &record.base);
 }
 
@@ -208,8 +208,8 @@ void tlx_audit_head(struct tlx_txn *txn, struct tlx_audit_head *ret_head) {
 }
 
 Telovix__Store__V1__AuditRecord *tlx_audit_get(struct tlx_txn *txn, uint64_t seq) {
-  struct tlx_key key;
-  tlx_key_number(seq, &key);
+  struct tlx_db_key key;
+  tlx_db_key_number(seq, &key);
   return tlx_table_get(txn, TLX_TABLE_AUDIT, &key, NULL);
 }
 
@@ -217,14 +217,14 @@ void tlx_audit_each(struct tlx_txn *txn, uint64_t from_seq, bool descending,
                     bool (*cb)(void *arg, const Telovix__Store__V1__AuditRecord *record),
                     void *arg) {
   struct tlx_cursor cursor TLX_AUTOCURSOR = {0};
-  struct tlx_key from;
+  struct tlx_db_key from;
   bool on;
   tlx_cursor_open(&cursor, txn, TLX_TABLE_AUDIT);
   if (descending && from_seq == UINT64_MAX) {
     on = tlx_cursor_last(&cursor);
   } else {
     /* Downwards: the last one before from_seq + 1 is from_seq itself, or what is left below it. */
-    tlx_key_number(descending ? from_seq + 1 : from_seq, &from);
+    tlx_db_key_number(descending ? from_seq + 1 : from_seq, &from);
     on = descending ? tlx_cursor_seek_before(&cursor, &from) : tlx_cursor_seek(&cursor, &from);
   }
   for (; on; on = descending ? tlx_cursor_prev(&cursor) : tlx_cursor_next(&cursor)) {

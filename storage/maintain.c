@@ -26,7 +26,7 @@ struct verify {
   /* The entry that is looked at. */
   enum tlx_table table;
   const struct tlx_cursor *at;
-  struct tlx_key_parts parts;
+  struct tlx_db_key_parts parts;
 };
 
 /* ---- findings ---- */
@@ -38,7 +38,7 @@ __attribute__((format(printf, 2, 3))) static void found(struct verify *v, const 
   va_start(args, format);
   vsnprintf(fault, sizeof fault, format, args);
   va_end(args);
-  tlx_key_format(info->layout, v->at->key.data, v->at->key.len, key, sizeof key);
+  tlx_db_key_format(info->layout, v->at->key.data, v->at->key.len, key, sizeof key);
   snprintf(text, sizeof text, "table %s, key %s: %s", info->name, key, fault);
   v->n_findings++;
   v->finding(v->arg, text);
@@ -46,7 +46,7 @@ __attribute__((format(printf, 2, 3))) static void found(struct verify *v, const 
 
 /* The record under |key|, NULL (without a finding) when it is not there or cannot be read: its own
  * walk tells that. */
-static void *peek(struct verify *v, enum tlx_table table, const struct tlx_key *key) {
+static void *peek(struct verify *v, enum tlx_table table, const struct tlx_db_key *key) {
   struct tlx_bytes value;
   ProtobufCMessage *record = NULL;
   if (!tlx_table_get_raw(v->txn, table, key, &value)) return NULL;
@@ -64,20 +64,21 @@ static void *own_record(struct verify *v) {
 
 /* An index of numbers must have |key| → |number|. |key_ok| is what the key's builder said. */
 static void expect_number(struct verify *v, enum tlx_table index, bool key_ok,
-                          const struct tlx_key *key, uint64_t number) {
+                          const struct tlx_db_key *key, uint64_t number) {
   struct tlx_bytes value;
-  struct tlx_key_parts parts;
+  struct tlx_db_key_parts parts;
   const char *name = tlx_table_info(index)->name;
   if (!key_ok)
     found(v, "the record has no key for %s", name);
   else if (!tlx_table_get_raw(v->txn, index, key, &value))
     found(v, "the entry in %s is missing", name);
-  else if (!tlx_key_parse(TLX_KEY_NUMBER, value.data, value.len, &parts) || parts.number != number)
+  else if (!tlx_db_key_parse(TLX_DB_KEY_NUMBER, value.data, value.len, &parts) ||
+           parts.number != number)
     found(v, "the entry in %s has another value", name);
 }
 
 static void expect_entry(struct verify *v, enum tlx_table index, bool key_ok,
-                         const struct tlx_key *key) {
+                         const struct tlx_db_key *key) {
   const char *name = tlx_table_info(index)->name;
   if (!key_ok)
     found(v, "the record has no key for %s", name);
@@ -87,8 +88,8 @@ static void expect_entry(struct verify *v, enum tlx_table index, bool key_ok,
 
 /* The number that an index entry carries as its value. */
 static bool own_number(struct verify *v, uint64_t *number) {
-  struct tlx_key_parts parts;
-  if (!tlx_key_parse(TLX_KEY_NUMBER, v->at->value.data, v->at->value.len, &parts)) {
+  struct tlx_db_key_parts parts;
+  if (!tlx_db_key_parse(TLX_DB_KEY_NUMBER, v->at->value.data, v->at->value.len, &parts)) {
     found(v, "the value is not a number");
     return false;
   }
@@ -101,10 +102,10 @@ static bool own_number(struct verify *v, uint64_t *number) {
 /* The numbers that were given must not lie above what meta says was given. */
 static void check_last_number(struct verify *v, enum tlx_table table, uint64_t last_given) {
   struct tlx_cursor cursor TLX_AUTOCURSOR = {0};
-  struct tlx_key_parts parts;
+  struct tlx_db_key_parts parts;
   tlx_cursor_open(&cursor, v->txn, table);
   if (tlx_cursor_last(&cursor) &&
-      tlx_key_parse(TLX_KEY_NUMBER, cursor.key.data, cursor.key.len, &parts) &&
+      tlx_db_key_parse(TLX_DB_KEY_NUMBER, cursor.key.data, cursor.key.len, &parts) &&
       parts.number > last_given)
     found(v, "table %s has number %llu, above the last one given (%llu)",
           tlx_table_info(table)->name, (unsigned long long)parts.number,
@@ -120,25 +121,25 @@ static void check_meta(struct verify *v) {
 
 static void check_sensor(struct verify *v) {
   const Telovix__Store__V1__SensorRecord *record = own_record(v);
-  struct tlx_key key;
+  struct tlx_db_key key;
   if (!record) return;
   if (strcmp(record->sensor_id, v->parts.id) != 0) found(v, "the record has another id");
-  bool key_ok = tlx_key_node(record->node_name, record->sensor_id, &key);
+  bool key_ok = tlx_db_key_node(record->node_name, record->sensor_id, &key);
   expect_entry(v, TLX_TABLE_SENSOR_NODE, key_ok, &key);
 }
 
 static void check_sensor_node(struct verify *v) {
-  struct tlx_key key;
+  struct tlx_db_key key;
   if (v->at->value.len != 0) found(v, "the value is not empty");
-  if (!tlx_key_id(v->parts.id, &key)) return;
+  if (!tlx_db_key_id(v->parts.id, &key)) return;
   if (!tlx_table_has(v->txn, TLX_TABLE_SENSOR, &key)) {
     found(v, "the sensor is missing");
     return;
   }
   const Telovix__Store__V1__SensorRecord *record = peek(v, TLX_TABLE_SENSOR, &key);
   if (!record) return;
-  if (!tlx_key_node(record->node_name, record->sensor_id, &key) || key.len != v->at->key.len ||
-      !tlx_key_has_prefix(&key, &v->at->key, key.len))
+  if (!tlx_db_key_node(record->node_name, record->sensor_id, &key) || key.len != v->at->key.len ||
+      !tlx_db_key_has_prefix(&key, &v->at->key, key.len))
     found(v, "the sensor has another node name");
 }
 
@@ -154,20 +155,20 @@ static void check_serial(struct verify *v) {
 
 static void check_token(struct verify *v) {
   const Telovix__Store__V1__TokenRecord *record = own_record(v);
-  struct tlx_key key;
+  struct tlx_db_key key;
   if (!record) return;
   if (record->token_no != v->parts.number) found(v, "the record has another number");
-  bool key_ok = tlx_key_id(record->token_id, &key);
+  bool key_ok = tlx_db_key_id(record->token_id, &key);
   expect_number(v, TLX_TABLE_TOKEN_ID, key_ok, &key, v->parts.number);
-  key_ok = tlx_key_blob(record->secret_hash.data, record->secret_hash.len, &key);
+  key_ok = tlx_db_key_blob(record->secret_hash.data, record->secret_hash.len, &key);
   expect_number(v, TLX_TABLE_TOKEN_HASH, key_ok, &key, v->parts.number);
 }
 
 static void check_token_index(struct verify *v) {
-  struct tlx_key key;
+  struct tlx_db_key key;
   uint64_t number;
   if (!own_number(v, &number)) return;
-  tlx_key_number(number, &key);
+  tlx_db_key_number(number, &key);
   if (!tlx_table_has(v->txn, TLX_TABLE_TOKEN, &key)) {
     found(v, "the token %llu is missing", (unsigned long long)number);
     return;
@@ -182,15 +183,15 @@ static void check_token_index(struct verify *v) {
 
 static void check_order(struct verify *v) {
   const Telovix__Store__V1__OrderRecord *record = own_record(v);
-  struct tlx_key key;
+  struct tlx_db_key key;
   uint64_t due_wall_ms;
   if (!record) return;
   if (record->queue_no != v->parts.number) found(v, "the record has another number");
   if (record->state < TLX_ORDER_QUEUED || record->state > TLX_ORDER_RESULT_UNKNOWN)
     found(v, "state %u is none", record->state);
-  bool key_ok = tlx_key_id(record->order_id, &key);
+  bool key_ok = tlx_db_key_id(record->order_id, &key);
   expect_number(v, TLX_TABLE_ORDER_ID, key_ok, &key, v->parts.number);
-  key_ok = tlx_key_sensor_no(record->sensor_id, v->parts.number, &key);
+  key_ok = tlx_db_key_sensor_no(record->sensor_id, v->parts.number, &key);
   expect_entry(v, TLX_TABLE_ORDER_SENSOR, key_ok, &key);
   if (tlx_order_due(record, &due_wall_ms))
     expect_number(v, TLX_TABLE_ORDER_OPEN, key_ok, &key, due_wall_ms);
@@ -199,10 +200,10 @@ static void check_order(struct verify *v) {
 }
 
 static void check_order_id(struct verify *v) {
-  struct tlx_key key;
+  struct tlx_db_key key;
   uint64_t number;
   if (!own_number(v, &number)) return;
-  tlx_key_number(number, &key);
+  tlx_db_key_number(number, &key);
   if (!tlx_table_has(v->txn, TLX_TABLE_ORDER, &key)) {
     found(v, "the order %llu is missing", (unsigned long long)number);
     return;
@@ -215,10 +216,10 @@ static void check_order_id(struct verify *v) {
 /* order_sensor and order_open: the key names sensor and order. What order_open's value must be is
  * looked at from the order's side. */
 static void check_order_of_sensor(struct verify *v) {
-  struct tlx_key key;
+  struct tlx_db_key key;
   if (v->table == TLX_TABLE_ORDER_SENSOR && v->at->value.len != 0)
     found(v, "the value is not empty");
-  tlx_key_number(v->parts.number, &key);
+  tlx_db_key_number(v->parts.number, &key);
   if (!tlx_table_has(v->txn, TLX_TABLE_ORDER, &key)) {
     found(v, "the order is missing");
     return;
@@ -246,17 +247,17 @@ static void check_operator(struct verify *v) {
 
 static void check_request(struct verify *v) {
   const Telovix__Store__V1__RequestRecord *record = own_record(v);
-  struct tlx_key key;
+  struct tlx_db_key key;
   if (!record) return;
   bool key_ok =
-      tlx_key_request_time(v->parts.name, record->created_wall_ms, v->parts.request_id, &key);
+      tlx_db_key_request_time(v->parts.name, record->created_wall_ms, v->parts.request_id, &key);
   expect_entry(v, TLX_TABLE_REQUEST_TIME, key_ok, &key);
 }
 
 static void check_request_time(struct verify *v) {
-  struct tlx_key key;
+  struct tlx_db_key key;
   if (v->at->value.len != 0) found(v, "the value is not empty");
-  if (!tlx_key_request(v->parts.name, v->parts.request_id, &key)) return;
+  if (!tlx_db_key_request(v->parts.name, v->parts.request_id, &key)) return;
   if (!tlx_table_has(v->txn, TLX_TABLE_REQUEST, &key)) {
     found(v, "the request is missing");
     return;
@@ -289,8 +290,8 @@ static void (*const checks[TLX_TABLE_COUNT])(struct verify *v) = {
 static void check_entry(struct verify *v, const struct tlx_cursor *cursor) {
   v->at = cursor;
   tlx_arena_reset(&v->scratch);
-  if (!tlx_key_parse(tlx_table_info(v->table)->layout, cursor->key.data, cursor->key.len,
-                     &v->parts)) {
+  if (!tlx_db_key_parse(tlx_table_info(v->table)->layout, cursor->key.data, cursor->key.len,
+                        &v->parts)) {
     found(v, "the key has no valid form");
     return;
   }
@@ -300,7 +301,7 @@ static void check_entry(struct verify *v, const struct tlx_cursor *cursor) {
 /* Looks at up to ENTRIES_PER_TXN entries behind |after| (an empty key = from the start) and moves
  * |after| on. An entry and what it is compared with are of one snapshot, so that a writer beside
  * makes no false finding. */
-static int walk_portion(struct verify *v, struct tlx_store *store, struct tlx_key *after,
+static int walk_portion(struct verify *v, struct tlx_store *store, struct tlx_db_key *after,
                         bool *more) {
   struct tlx_txn *txn TLX_AUTOTXN = NULL;
   struct tlx_cursor cursor TLX_AUTOCURSOR = {0};
@@ -309,7 +310,7 @@ static int walk_portion(struct verify *v, struct tlx_store *store, struct tlx_ke
   v->txn = txn;
   tlx_cursor_open(&cursor, txn, v->table);
   bool on = after->len ? tlx_cursor_seek(&cursor, after) : tlx_cursor_first(&cursor);
-  if (on && cursor.key.len == after->len && tlx_key_has_prefix(&cursor.key, after, after->len))
+  if (on && cursor.key.len == after->len && tlx_db_key_has_prefix(&cursor.key, after, after->len))
     on = tlx_cursor_next(&cursor);
   for (int n = 0; on && n < ENTRIES_PER_TXN; n++, on = tlx_cursor_next(&cursor)) {
     *after = cursor.key;
@@ -326,7 +327,7 @@ int tlx_store_verify(struct tlx_store *store, void (*finding)(void *arg, const c
   /* Room for the record itself and those it points to. */
   tlx_arena_init(&v.scratch, 2 * TLX_RECORD_UNPACKED_MAX);
   for (int table = 0; table < TLX_TABLE_COUNT && !err; table++) {
-    struct tlx_key after = {.len = 0};
+    struct tlx_db_key after = {.len = 0};
     bool more = true;
     v.table = (enum tlx_table)table;
     while (more && !err)

@@ -10,14 +10,14 @@
 #define META_ID "store"
 
 Telovix__Store__V1__MetaRecord *tlx_meta_get(struct tlx_txn *txn) {
-  struct tlx_key key;
-  return tlx_key_id(META_ID, &key) ? tlx_table_get(txn, TLX_TABLE_META, &key, NULL) : NULL;
+  struct tlx_db_key key;
+  return tlx_db_key_id(META_ID, &key) ? tlx_table_get(txn, TLX_TABLE_META, &key, NULL) : NULL;
 }
 
 void tlx_meta_put(struct tlx_txn *txn, const Telovix__Store__V1__MetaRecord *record) {
-  struct tlx_key key;
+  struct tlx_db_key key;
   Telovix__Store__V1__MetaRecord copy = *record;
-  if (!tlx_key_id(META_ID, &key)) return;
+  if (!tlx_db_key_id(META_ID, &key)) return;
   /* A number is given once: a caller's copy from before an order or a token was added must not take
    * it back. */
   const Telovix__Store__V1__MetaRecord *old = tlx_meta_get(txn);
@@ -34,18 +34,18 @@ static bool expired(uint64_t created_wall_ms, uint64_t now_wall_ms) {
 
 Telovix__Store__V1__RequestRecord *tlx_request_get(struct tlx_txn *txn, const char *operator_name,
                                                    const char *request_id, uint64_t now_wall_ms) {
-  struct tlx_key key;
-  if (!tlx_key_request(operator_name, request_id, &key)) return NULL;
+  struct tlx_db_key key;
+  if (!tlx_db_key_request(operator_name, request_id, &key)) return NULL;
   Telovix__Store__V1__RequestRecord *record = tlx_table_get(txn, TLX_TABLE_REQUEST, &key, NULL);
   return record && !expired(record->created_wall_ms, now_wall_ms) ? record : NULL;
 }
 
 /* Removes the record and the index entry that |parts| of a request_time key names. */
-static void forget(struct tlx_txn *txn, const struct tlx_key_parts *parts) {
-  struct tlx_key key;
-  if (tlx_key_request(parts->name, parts->request_id, &key))
+static void forget(struct tlx_txn *txn, const struct tlx_db_key_parts *parts) {
+  struct tlx_db_key key;
+  if (tlx_db_key_request(parts->name, parts->request_id, &key))
     tlx_table_remove(txn, TLX_TABLE_REQUEST, &key);
-  if (tlx_key_request_time(parts->name, parts->number, parts->request_id, &key))
+  if (tlx_db_key_request_time(parts->name, parts->number, parts->request_id, &key))
     tlx_table_remove(txn, TLX_TABLE_REQUEST_TIME, &key);
 }
 
@@ -54,19 +54,19 @@ static void forget(struct tlx_txn *txn, const struct tlx_key_parts *parts) {
  * limit in the long run. */
 static void prune(struct tlx_txn *txn, const char *operator_name, uint64_t now_wall_ms) {
   struct tlx_cursor cursor TLX_AUTOCURSOR = {0};
-  struct tlx_key end;
-  struct tlx_key_parts parts;
+  struct tlx_db_key end;
+  struct tlx_db_key_parts parts;
   unsigned n = 0;
-  if (!tlx_key_operator(operator_name, &end)) return;
+  if (!tlx_db_key_operator(operator_name, &end)) return;
   /* KEY_LAYOUT: request_time starts with the operator's name; the last number is behind all of its
    * keys. */
-  struct tlx_key prefix = end;
+  struct tlx_db_key prefix = end;
   for (int i = 0; i < 8; i++)
     end.data[end.len++] = 0xff;
   tlx_cursor_open(&cursor, txn, TLX_TABLE_REQUEST_TIME);
   for (bool on = tlx_cursor_seek_before(&cursor, &end); on; on = tlx_cursor_prev(&cursor)) {
-    if (!tlx_key_has_prefix(&cursor.key, &prefix, prefix.len)) break;
-    if (!tlx_key_parse(TLX_KEY_REQUEST_TIME, cursor.key.data, cursor.key.len, &parts)) {
+    if (!tlx_db_key_has_prefix(&cursor.key, &prefix, prefix.len)) break;
+    if (!tlx_db_key_parse(TLX_DB_KEY_REQUEST_TIME, cursor.key.data, cursor.key.len, &parts)) {
       tlx_txn_fail(txn, TLX_E_CORRUPT);
       break;
     }
@@ -76,15 +76,16 @@ static void prune(struct tlx_txn *txn, const char *operator_name, uint64_t now_w
 
 void tlx_request_put(struct tlx_txn *txn, const char *operator_name, const char *request_id,
                      const Telovix__Store__V1__RequestRecord *record) {
-  struct tlx_key key, time_key;
-  if (!tlx_key_request(operator_name, request_id, &key) ||
-      !tlx_key_request_time(operator_name, record->created_wall_ms, request_id, &time_key)) {
+  struct tlx_db_key key, time_key;
+  if (!tlx_db_key_request(operator_name, request_id, &key) ||
+      !tlx_db_key_request_time(operator_name, record->created_wall_ms, request_id, &time_key)) {
     tlx_txn_fail(txn, -EINVAL);
     return;
   }
-  struct tlx_key old_time_key;
+  struct tlx_db_key old_time_key;
   const Telovix__Store__V1__RequestRecord *old = tlx_table_get(txn, TLX_TABLE_REQUEST, &key, NULL);
-  if (old && tlx_key_request_time(operator_name, old->created_wall_ms, request_id, &old_time_key))
+  if (old &&
+      tlx_db_key_request_time(operator_name, old->created_wall_ms, request_id, &old_time_key))
     tlx_table_remove(txn, TLX_TABLE_REQUEST_TIME, &old_time_key);
   tlx_table_put(txn, TLX_TABLE_REQUEST, &key, &record->base);
   tlx_table_put_raw(txn, TLX_TABLE_REQUEST_TIME, &time_key, NULL, 0);

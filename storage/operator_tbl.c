@@ -6,13 +6,14 @@
 #include "storage/table.h"
 
 Telovix__Store__V1__OperatorRecord *tlx_operator_get(struct tlx_txn *txn, const char *name) {
-  struct tlx_key key;
-  return tlx_key_operator(name, &key) ? tlx_table_get(txn, TLX_TABLE_OPERATOR, &key, NULL) : NULL;
+  struct tlx_db_key key;
+  return tlx_db_key_operator(name, &key) ? tlx_table_get(txn, TLX_TABLE_OPERATOR, &key, NULL)
+                                         : NULL;
 }
 
 void tlx_operator_put(struct tlx_txn *txn, const Telovix__Store__V1__OperatorRecord *record) {
-  struct tlx_key key;
-  if (!tlx_key_operator(record->name, &key)) {
+  struct tlx_db_key key;
+  if (!tlx_db_key_operator(record->name, &key)) {
     tlx_txn_fail(txn, -EINVAL);
     return;
   }

@@ -66,12 +66,12 @@ bool tlx_order_due(const Telovix__Store__V1__OrderRecord *record, uint64_t *ret_
 /* ---- one order ---- */
 
 Telovix__Store__V1__OrderRecord *tlx_order_get(struct tlx_txn *txn, const char *order_id) {
-  struct tlx_key key;
+  struct tlx_db_key key;
   uint64_t queue_no;
-  if (!tlx_key_id(order_id, &key) ||
+  if (!tlx_db_key_id(order_id, &key) ||
       !tlx_table_get_number(txn, TLX_TABLE_ORDER_ID, &key, &queue_no))
     return NULL;
-  tlx_key_number(queue_no, &key);
+  tlx_db_key_number(queue_no, &key);
   Telovix__Store__V1__OrderRecord *record = tlx_table_get(txn, TLX_TABLE_ORDER, &key, NULL);
   if (!record) tlx_txn_fail(txn, TLX_E_CORRUPT);
   return record;
@@ -79,9 +79,9 @@ Telovix__Store__V1__OrderRecord *tlx_order_get(struct tlx_txn *txn, const char *
 
 /* Brings order_open in line with the record. */
 static void open_entry_write(struct tlx_txn *txn, const Telovix__Store__V1__OrderRecord *record) {
-  struct tlx_key key;
+  struct tlx_db_key key;
   uint64_t due_wall_ms;
-  if (!tlx_key_sensor_no(record->sensor_id, record->queue_no, &key)) {
+  if (!tlx_db_key_sensor_no(record->sensor_id, record->queue_no, &key)) {
     tlx_txn_fail(txn, -EINVAL);
     return;
   }
@@ -92,26 +92,26 @@ static void open_entry_write(struct tlx_txn *txn, const Telovix__Store__V1__Orde
 }
 
 /* Removes the ended order that the order_sensor key |sensor_key| names, with its index entries. */
-static void remove_ended(struct tlx_cursor *cursor, const struct tlx_key *sensor_key,
+static void remove_ended(struct tlx_cursor *cursor, const struct tlx_db_key *sensor_key,
                          uint64_t queue_no) {
   struct tlx_txn *txn = cursor->txn;
-  struct tlx_key key, id_key;
-  tlx_key_number(queue_no, &key);
+  struct tlx_db_key key, id_key;
+  tlx_db_key_number(queue_no, &key);
   const Telovix__Store__V1__OrderRecord *record = tlx_cursor_fetch(cursor, TLX_TABLE_ORDER, &key);
   if (!record) return;
-  if (tlx_key_id(record->order_id, &id_key)) tlx_table_remove(txn, TLX_TABLE_ORDER_ID, &id_key);
+  if (tlx_db_key_id(record->order_id, &id_key)) tlx_table_remove(txn, TLX_TABLE_ORDER_ID, &id_key);
   tlx_table_remove(txn, TLX_TABLE_ORDER, &key);
   tlx_table_remove(txn, TLX_TABLE_ORDER_SENSOR, sensor_key);
 }
 
 /* The number in an order_sensor or order_open key of the sensor |prefix| names; false behind its
  * last one. */
-static bool entry_number(struct tlx_cursor *cursor, const struct tlx_key *prefix,
+static bool entry_number(struct tlx_cursor *cursor, const struct tlx_db_key *prefix,
                          uint64_t *queue_no) {
-  struct tlx_key_parts parts;
+  struct tlx_db_key_parts parts;
   /* KEY_LAYOUT: order_sensor and order_open start with the sensor's id. */
-  if (!tlx_key_has_prefix(&cursor->key, prefix, TLX_KEY_ID_WIDTH)) return false;
-  if (!tlx_key_parse(TLX_KEY_SENSOR_NO, cursor->key.data, cursor->key.len, &parts)) {
+  if (!tlx_db_key_has_prefix(&cursor->key, prefix, TLX_DB_KEY_ID_WIDTH)) return false;
+  if (!tlx_db_key_parse(TLX_DB_KEY_SENSOR_NO, cursor->key.data, cursor->key.len, &parts)) {
     tlx_txn_fail(cursor->txn, TLX_E_CORRUPT);
     return false;
   }
@@ -123,16 +123,16 @@ static bool entry_number(struct tlx_cursor *cursor, const struct tlx_key *prefix
  * removes. */
 static void prune(struct tlx_txn *txn, const char *sensor_id, unsigned keep_ended) {
   struct tlx_cursor cursor TLX_AUTOCURSOR = {0};
-  struct tlx_key end;
+  struct tlx_db_key end;
   uint64_t queue_no;
   unsigned n_ended = 0;
-  if (!tlx_key_sensor_no(sensor_id, UINT64_MAX, &end)) return;
+  if (!tlx_db_key_sensor_no(sensor_id, UINT64_MAX, &end)) return;
   tlx_cursor_open(&cursor, txn, TLX_TABLE_ORDER_SENSOR);
   for (bool on = tlx_cursor_seek_before(&cursor, &end); on; on = tlx_cursor_prev(&cursor)) {
     if (!entry_number(&cursor, &end, &queue_no)) break;
     if (tlx_table_has(txn, TLX_TABLE_ORDER_OPEN, &cursor.key)) continue;
     if (++n_ended > keep_ended) {
-      struct tlx_key sensor_key = cursor.key;
+      struct tlx_db_key sensor_key = cursor.key;
       remove_ended(&cursor, &sensor_key, queue_no);
     }
   }
@@ -140,9 +140,9 @@ static void prune(struct tlx_txn *txn, const char *sensor_id, unsigned keep_ende
 
 void tlx_order_add(struct tlx_txn *txn, Telovix__Store__V1__OrderRecord *record,
                    unsigned keep_ended) {
-  struct tlx_key key, id_key, sensor_key;
-  if (!tlx_key_id(record->order_id, &id_key) ||
-      !tlx_key_sensor_no(record->sensor_id, 0, &sensor_key)) {
+  struct tlx_db_key key, id_key, sensor_key;
+  if (!tlx_db_key_id(record->order_id, &id_key) ||
+      !tlx_db_key_sensor_no(record->sensor_id, 0, &sensor_key)) {
     tlx_txn_fail(txn, -EINVAL);
     return;
   }
@@ -158,17 +158,17 @@ void tlx_order_add(struct tlx_txn *txn, Telovix__Store__V1__OrderRecord *record,
   record->queue_no = ++meta->queue_no;
   record->state = TLX_ORDER_QUEUED;
   tlx_meta_put(txn, meta);
-  tlx_key_number(record->queue_no, &key);
+  tlx_db_key_number(record->queue_no, &key);
   tlx_table_append(txn, TLX_TABLE_ORDER, &key, &record->base);
   tlx_table_put_number(txn, TLX_TABLE_ORDER_ID, &id_key, record->queue_no);
-  if (tlx_key_sensor_no(record->sensor_id, record->queue_no, &sensor_key))
+  if (tlx_db_key_sensor_no(record->sensor_id, record->queue_no, &sensor_key))
     tlx_table_put_raw(txn, TLX_TABLE_ORDER_SENSOR, &sensor_key, NULL, 0);
   open_entry_write(txn, record);
   prune(txn, record->sensor_id, keep_ended);
 }
 
 void tlx_order_put(struct tlx_txn *txn, const Telovix__Store__V1__OrderRecord *record) {
-  struct tlx_key key;
+  struct tlx_db_key key;
   const Telovix__Store__V1__OrderRecord *stored = tlx_order_get(txn, record->order_id);
   if (!stored) {
     tlx_txn_fail(txn, TLX_E_NOT_FOUND);
@@ -182,7 +182,7 @@ void tlx_order_put(struct tlx_txn *txn, const Telovix__Store__V1__OrderRecord *r
     tlx_txn_fail(txn, TLX_E_CONFLICT);
     return;
   }
-  tlx_key_number(record->queue_no, &key);
+  tlx_db_key_number(record->queue_no, &key);
   tlx_table_put(txn, TLX_TABLE_ORDER, &key, &record->base);
   open_entry_write(txn, record);
 }
@@ -193,13 +193,13 @@ void tlx_order_each_open(struct tlx_txn *txn, const char *sensor_id,
                          bool (*cb)(void *arg, const Telovix__Store__V1__OrderRecord *record),
                          void *arg) {
   struct tlx_cursor cursor TLX_AUTOCURSOR = {0};
-  struct tlx_key start, key;
+  struct tlx_db_key start, key;
   uint64_t queue_no;
-  if (!tlx_key_sensor_no(sensor_id, 0, &start)) return;
+  if (!tlx_db_key_sensor_no(sensor_id, 0, &start)) return;
   tlx_cursor_open(&cursor, txn, TLX_TABLE_ORDER_OPEN);
   for (bool on = tlx_cursor_seek(&cursor, &start); on; on = tlx_cursor_next(&cursor)) {
     if (!entry_number(&cursor, &start, &queue_no)) break;
-    tlx_key_number(queue_no, &key);
+    tlx_db_key_number(queue_no, &key);
     const Telovix__Store__V1__OrderRecord *record =
         tlx_cursor_fetch(&cursor, TLX_TABLE_ORDER, &key);
     if (!record || !cb(arg, record)) break;
@@ -208,10 +208,10 @@ void tlx_order_each_open(struct tlx_txn *txn, const char *sensor_id,
 
 unsigned tlx_order_count_open(struct tlx_txn *txn, const char *sensor_id) {
   struct tlx_cursor cursor TLX_AUTOCURSOR = {0};
-  struct tlx_key start;
+  struct tlx_db_key start;
   uint64_t queue_no;
   unsigned n = 0;
-  if (!tlx_key_sensor_no(sensor_id, 0, &start)) return 0;
+  if (!tlx_db_key_sensor_no(sensor_id, 0, &start)) return 0;
   tlx_cursor_open(&cursor, txn, TLX_TABLE_ORDER_OPEN);
   for (bool on = tlx_cursor_seek(&cursor, &start); on; on = tlx_cursor_next(&cursor)) {
     if (!entry_number(&cursor, &start, &queue_no)) break;
@@ -224,17 +224,17 @@ void tlx_order_each_due(struct tlx_txn *txn, uint64_t wall_ms,
                         bool (*cb)(void *arg, const Telovix__Store__V1__OrderRecord *record),
                         void *arg) {
   struct tlx_cursor cursor TLX_AUTOCURSOR = {0};
-  struct tlx_key_parts due, entry;
-  struct tlx_key key;
+  struct tlx_db_key_parts due, entry;
+  struct tlx_db_key key;
   tlx_cursor_open(&cursor, txn, TLX_TABLE_ORDER_OPEN);
   for (bool on = tlx_cursor_first(&cursor); on; on = tlx_cursor_next(&cursor)) {
-    if (!tlx_key_parse(TLX_KEY_NUMBER, cursor.value.data, cursor.value.len, &due) ||
-        !tlx_key_parse(TLX_KEY_SENSOR_NO, cursor.key.data, cursor.key.len, &entry)) {
+    if (!tlx_db_key_parse(TLX_DB_KEY_NUMBER, cursor.value.data, cursor.value.len, &due) ||
+        !tlx_db_key_parse(TLX_DB_KEY_SENSOR_NO, cursor.key.data, cursor.key.len, &entry)) {
       tlx_txn_fail(txn, TLX_E_CORRUPT);
       break;
     }
     if (due.number > wall_ms) continue;
-    tlx_key_number(entry.number, &key);
+    tlx_db_key_number(entry.number, &key);
     const Telovix__Store__V1__OrderRecord *record =
         tlx_cursor_fetch(&cursor, TLX_TABLE_ORDER, &key);
     if (!record || !cb(arg, record)) break;
@@ -245,8 +245,8 @@ static void each_of_all(struct tlx_txn *txn, uint64_t before_no,
                         bool (*cb)(void *arg, const Telovix__Store__V1__OrderRecord *record),
                         void *arg) {
   struct tlx_cursor cursor TLX_AUTOCURSOR = {0};
-  struct tlx_key before;
-  tlx_key_number(before_no, &before);
+  struct tlx_db_key before;
+  tlx_db_key_number(before_no, &before);
   tlx_cursor_open(&cursor, txn, TLX_TABLE_ORDER);
   for (bool on = tlx_cursor_seek_before(&cursor, &before); on; on = tlx_cursor_prev(&cursor)) {
     const Telovix__Store__V1__OrderRecord *record = tlx_cursor_record(&cursor);
@@ -258,17 +258,17 @@ void tlx_order_each(struct tlx_txn *txn, const char *sensor_id, uint64_t before_
                     bool (*cb)(void *arg, const Telovix__Store__V1__OrderRecord *record),
                     void *arg) {
   struct tlx_cursor cursor TLX_AUTOCURSOR = {0};
-  struct tlx_key before, key;
+  struct tlx_db_key before, key;
   uint64_t queue_no;
   if (!sensor_id) {
     each_of_all(txn, before_no, cb, arg);
     return;
   }
-  if (!tlx_key_sensor_no(sensor_id, before_no, &before)) return;
+  if (!tlx_db_key_sensor_no(sensor_id, before_no, &before)) return;
   tlx_cursor_open(&cursor, txn, TLX_TABLE_ORDER_SENSOR);
   for (bool on = tlx_cursor_seek_before(&cursor, &before); on; on = tlx_cursor_prev(&cursor)) {
     if (!entry_number(&cursor, &before, &queue_no)) break;
-    tlx_key_number(queue_no, &key);
+    tlx_db_key_number(queue_no, &key);
     const Telovix__Store__V1__OrderRecord *record =
         tlx_cursor_fetch(&cursor, TLX_TABLE_ORDER, &key);
     if (!record || !cb(arg, record)) break;

@@ -10,14 +10,14 @@
 #include "storage/table.h"
 
 Telovix__Store__V1__SensorRecord *tlx_sensor_get(struct tlx_txn *txn, const char *sensor_id) {
-  struct tlx_key key;
-  return tlx_key_id(sensor_id, &key) ? tlx_table_get(txn, TLX_TABLE_SENSOR, &key, NULL) : NULL;
+  struct tlx_db_key key;
+  return tlx_db_key_id(sensor_id, &key) ? tlx_table_get(txn, TLX_TABLE_SENSOR, &key, NULL) : NULL;
 }
 
 void tlx_sensor_put(struct tlx_txn *txn, const Telovix__Store__V1__SensorRecord *record) {
-  struct tlx_key key, node_key, old_node_key;
-  if (!tlx_key_id(record->sensor_id, &key) ||
-      !tlx_key_node(record->node_name, record->sensor_id, &node_key)) {
+  struct tlx_db_key key, node_key, old_node_key;
+  if (!tlx_db_key_id(record->sensor_id, &key) ||
+      !tlx_db_key_node(record->node_name, record->sensor_id, &node_key)) {
     tlx_txn_fail(txn, -EINVAL);
     return;
   }
@@ -25,29 +25,30 @@ void tlx_sensor_put(struct tlx_txn *txn, const Telovix__Store__V1__SensorRecord 
   tlx_table_put(txn, TLX_TABLE_SENSOR, &key, &record->base);
   /* Most changes keep the name; then no page of the index is written. */
   if (tlx_table_has(txn, TLX_TABLE_SENSOR_NODE, &node_key)) return;
-  if (old && tlx_key_node(old->node_name, old->sensor_id, &old_node_key))
+  if (old && tlx_db_key_node(old->node_name, old->sensor_id, &old_node_key))
     tlx_table_remove(txn, TLX_TABLE_SENSOR_NODE, &old_node_key);
   tlx_table_put_raw(txn, TLX_TABLE_SENSOR_NODE, &node_key, NULL, 0);
 }
 
 /* The id in a sensor_node key; NULL (and the transaction has failed) when it is none. */
-static const char *node_entry_id(struct tlx_cursor *cursor, struct tlx_key_parts *parts) {
-  if (tlx_key_parse(TLX_KEY_NODE, cursor->key.data, cursor->key.len, parts)) return parts->id;
+static const char *node_entry_id(struct tlx_cursor *cursor, struct tlx_db_key_parts *parts) {
+  if (tlx_db_key_parse(TLX_DB_KEY_NODE, cursor->key.data, cursor->key.len, parts)) return parts->id;
   tlx_txn_fail(cursor->txn, TLX_E_CORRUPT);
   return NULL;
 }
 
 /* Places the cursor on the first entry behind (after_node, after_id). */
 static bool seek_behind(struct tlx_cursor *cursor, const char *after_node, const char *after_id) {
-  struct tlx_key after;
+  struct tlx_db_key after;
   if (!after_node || !*after_node) return tlx_cursor_first(cursor);
   if (after_id && !*after_id) after_id = NULL;
-  if (!tlx_key_node(after_node, after_id, &after)) {
+  if (!tlx_db_key_node(after_node, after_id, &after)) {
     tlx_txn_fail(cursor->txn, -EINVAL);
     return false;
   }
   if (!tlx_cursor_seek(cursor, &after)) return false;
-  bool same = cursor->key.len == after.len && tlx_key_has_prefix(&cursor->key, &after, after.len);
+  bool same =
+      cursor->key.len == after.len && tlx_db_key_has_prefix(&cursor->key, &after, after.len);
   return same ? tlx_cursor_next(cursor) : true;
 }
 
@@ -55,12 +56,12 @@ void tlx_sensor_each(struct tlx_txn *txn, const char *after_node, const char *af
                      bool (*cb)(void *arg, const Telovix__Store__V1__SensorRecord *record),
                      void *arg) {
   struct tlx_cursor cursor TLX_AUTOCURSOR = {0};
-  struct tlx_key_parts parts;
-  struct tlx_key key;
+  struct tlx_db_key_parts parts;
+  struct tlx_db_key key;
   tlx_cursor_open(&cursor, txn, TLX_TABLE_SENSOR_NODE);
   for (bool on = seek_behind(&cursor, after_node, after_id); on; on = tlx_cursor_next(&cursor)) {
     const char *id = node_entry_id(&cursor, &parts);
-    if (!id || !tlx_key_id(id, &key)) break;
+    if (!id || !tlx_db_key_id(id, &key)) break;
     const Telovix__Store__V1__SensorRecord *record =
         tlx_cursor_fetch(&cursor, TLX_TABLE_SENSOR, &key);
     if (!record || !cb(arg, record)) break;
@@ -70,14 +71,14 @@ void tlx_sensor_each(struct tlx_txn *txn, const char *after_node, const char *af
 unsigned tlx_sensor_find_node(struct tlx_txn *txn, const char *node_name, char (*ret_ids)[32],
                               unsigned max) {
   struct tlx_cursor cursor TLX_AUTOCURSOR = {0};
-  struct tlx_key prefix;
-  struct tlx_key_parts parts;
+  struct tlx_db_key prefix;
+  struct tlx_db_key_parts parts;
   unsigned n = 0;
-  if (!tlx_key_node(node_name, NULL, &prefix)) return 0;
+  if (!tlx_db_key_node(node_name, NULL, &prefix)) return 0;
   tlx_cursor_open(&cursor, txn, TLX_TABLE_SENSOR_NODE);
   for (bool on = tlx_cursor_seek(&cursor, &prefix); on; on = tlx_cursor_next(&cursor)) {
     /* KEY_LAYOUT: sensor_node starts with the folded name and a NUL. */
-    if (!tlx_key_has_prefix(&cursor.key, &prefix, prefix.len)) break;
+    if (!tlx_db_key_has_prefix(&cursor.key, &prefix, prefix.len)) break;
     const char *id = node_entry_id(&cursor, &parts);
     if (!id) return 0;
     if (n < max) snprintf(ret_ids[n], sizeof ret_ids[n], "%s", id);
@@ -90,7 +91,7 @@ unsigned tlx_sensor_find_node(struct tlx_txn *txn, const char *node_name, char (
 
 static int seen_compare(const void *a, const void *b) {
   return strncmp(((const struct tlx_sensor_seen *)a)->sensor_id,
-                 ((const struct tlx_sensor_seen *)b)->sensor_id, TLX_KEY_ID_WIDTH);
+                 ((const struct tlx_sensor_seen *)b)->sensor_id, TLX_DB_KEY_ID_WIDTH);
 }
 
 /* Sets the fields of |seen|; false when the record has them already. */
@@ -109,14 +110,14 @@ static bool seen_apply(struct tlx_sensor_seen *seen, Telovix__Store__V1__SensorR
 
 void tlx_sensor_checkpoint(struct tlx_txn *txn, struct tlx_sensor_seen *list, size_t n) {
   struct tlx_arena arena;
-  struct tlx_key key;
+  struct tlx_db_key key;
   /* In key order each page of the table is read and written once, not once a sensor. */
   if (n) qsort(list, n, sizeof *list, seen_compare);
   tlx_arena_init(&arena, TLX_RECORD_UNPACKED_MAX);
   for (size_t i = 0; i < n && !tlx_txn_err(txn); i++) {
     list[i].sensor_id[sizeof list[i].sensor_id - 1] = 0;
     list[i].peer_address[sizeof list[i].peer_address - 1] = 0;
-    if (!tlx_key_id(list[i].sensor_id, &key)) continue;
+    if (!tlx_db_key_id(list[i].sensor_id, &key)) continue;
     /* The stored record is the base: an op may have changed other fields since the heartbeat. */
     Telovix__Store__V1__SensorRecord *record = tlx_table_get(txn, TLX_TABLE_SENSOR, &key, &arena);
     if (record && seen_apply(&list[i], record))
@@ -129,14 +130,15 @@ void tlx_sensor_checkpoint(struct tlx_txn *txn, struct tlx_sensor_seen *list, si
 /* ---- certificates ---- */
 
 Telovix__Store__V1__SerialRecord *tlx_serial_get(struct tlx_txn *txn, const uint8_t serial[16]) {
-  struct tlx_key key;
-  return tlx_key_blob(serial, 16, &key) ? tlx_table_get(txn, TLX_TABLE_SERIAL, &key, NULL) : NULL;
+  struct tlx_db_key key;
+  return tlx_db_key_blob(serial, 16, &key) ? tlx_table_get(txn, TLX_TABLE_SERIAL, &key, NULL)
+                                           : NULL;
 }
 
 void tlx_serial_put(struct tlx_txn *txn, const uint8_t serial[16],
                     const Telovix__Store__V1__SerialRecord *record) {
-  struct tlx_key key;
-  if (!tlx_key_blob(serial, 16, &key)) {
+  struct tlx_db_key key;
+  if (!tlx_db_key_blob(serial, 16, &key)) {
     tlx_txn_fail(txn, -EINVAL);
     return;
   }

@@ -104,11 +104,11 @@ int tlx_record_unpack(enum tlx_table table, const void *data, size_t len, struct
 
 /* ---- single entries ---- */
 
-static MDB_val val_of_key(const struct tlx_key *key) {
+static MDB_val val_of_key(const struct tlx_db_key *key) {
   return (MDB_val){.mv_size = key->len, .mv_data = (void *)key->data};
 }
 
-bool tlx_table_get_raw(struct tlx_txn *txn, enum tlx_table table, const struct tlx_key *key,
+bool tlx_table_get_raw(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key,
                        struct tlx_bytes *ret_value) {
   if (txn->err) return false;
   MDB_val k = val_of_key(key), v;
@@ -122,17 +122,17 @@ bool tlx_table_get_raw(struct tlx_txn *txn, enum tlx_table table, const struct t
   return true;
 }
 
-bool tlx_table_has(struct tlx_txn *txn, enum tlx_table table, const struct tlx_key *key) {
+bool tlx_table_has(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key) {
   struct tlx_bytes value;
   return tlx_table_get_raw(txn, table, key, &value);
 }
 
-bool tlx_table_get_number(struct tlx_txn *txn, enum tlx_table table, const struct tlx_key *key,
+bool tlx_table_get_number(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key,
                           uint64_t *ret_number) {
   struct tlx_bytes value;
-  struct tlx_key_parts parts;
+  struct tlx_db_key_parts parts;
   if (!tlx_table_get_raw(txn, table, key, &value)) return false;
-  if (!tlx_key_parse(TLX_KEY_NUMBER, value.data, value.len, &parts)) {
+  if (!tlx_db_key_parse(TLX_DB_KEY_NUMBER, value.data, value.len, &parts)) {
     tlx_txn_fail(txn, TLX_E_CORRUPT);
     return false;
   }
@@ -140,7 +140,7 @@ bool tlx_table_get_number(struct tlx_txn *txn, enum tlx_table table, const struc
   return true;
 }
 
-void *tlx_table_get(struct tlx_txn *txn, enum tlx_table table, const struct tlx_key *key,
+void *tlx_table_get(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key,
                     struct tlx_arena *arena) {
   struct tlx_bytes value;
   ProtobufCMessage *record = NULL;
@@ -151,7 +151,7 @@ void *tlx_table_get(struct tlx_txn *txn, enum tlx_table table, const struct tlx_
 }
 
 /* Room for |len| bytes under |key|; NULL when the transaction has failed. */
-static void *reserve(struct tlx_txn *txn, enum tlx_table table, const struct tlx_key *key,
+static void *reserve(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key,
                      size_t len, unsigned flags) {
   if (txn->err) return NULL;
   if (!tlx_expect(txn->is_write)) {
@@ -168,20 +168,20 @@ static void *reserve(struct tlx_txn *txn, enum tlx_table table, const struct tlx
   return v.mv_data;
 }
 
-void tlx_table_put_raw(struct tlx_txn *txn, enum tlx_table table, const struct tlx_key *key,
+void tlx_table_put_raw(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key,
                        const void *data, size_t len) {
   void *room = reserve(txn, table, key, len, 0);
   if (room && len) memcpy(room, data, len);
 }
 
-void tlx_table_put_number(struct tlx_txn *txn, enum tlx_table table, const struct tlx_key *key,
+void tlx_table_put_number(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key,
                           uint64_t number) {
-  struct tlx_key value;
-  tlx_key_number(number, &value);
+  struct tlx_db_key value;
+  tlx_db_key_number(number, &value);
   tlx_table_put_raw(txn, table, key, value.data, value.len);
 }
 
-static void put_record(struct tlx_txn *txn, enum tlx_table table, const struct tlx_key *key,
+static void put_record(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key,
                        const ProtobufCMessage *record, unsigned flags) {
   const struct tlx_table_info *info = &tables[table];
   union {
@@ -205,19 +205,19 @@ static void put_record(struct tlx_txn *txn, enum tlx_table table, const struct t
   if (room) protobuf_c_message_pack(&copy.base, room);
 }
 
-void tlx_table_put(struct tlx_txn *txn, enum tlx_table table, const struct tlx_key *key,
+void tlx_table_put(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key,
                    const ProtobufCMessage *record) {
   put_record(txn, table, key, record, 0);
 }
 
-void tlx_table_append(struct tlx_txn *txn, enum tlx_table table, const struct tlx_key *key,
+void tlx_table_append(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key,
                       const ProtobufCMessage *record) {
   bool failed_before = txn->err != 0;
   put_record(txn, table, key, record, MDB_APPEND);
   if (!failed_before && txn->err == TLX_E_EXISTS) txn->err = TLX_E_CORRUPT;
 }
 
-void tlx_table_remove(struct tlx_txn *txn, enum tlx_table table, const struct tlx_key *key) {
+void tlx_table_remove(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key) {
   if (txn->err) return;
   if (!tlx_expect(txn->is_write)) {
     tlx_txn_fail(txn, -EROFS);
@@ -259,12 +259,12 @@ void tlx_cursor_close(struct tlx_cursor *cursor) {
 }
 
 /* Moves the cursor and remembers where it stands. |key| is needed for MDB_SET_RANGE only. */
-static bool move(struct tlx_cursor *cursor, const struct tlx_key *key, MDB_cursor_op op) {
+static bool move(struct tlx_cursor *cursor, const struct tlx_db_key *key, MDB_cursor_op op) {
   struct tlx_txn *txn = cursor->txn;
   if (txn->err || !cursor->mdb) return false;
   MDB_val k = key ? val_of_key(key) : (MDB_val){0}, v;
   int rc = mdb_cursor_get(cursor->mdb, &k, &v, op);
-  if (rc == 0 && k.mv_size > TLX_KEY_MAX) rc = MDB_CORRUPTED;
+  if (rc == 0 && k.mv_size > TLX_DB_KEY_MAX) rc = MDB_CORRUPTED;
   if (rc) {
     if (rc != MDB_NOTFOUND) tlx_txn_fail_mdb(txn, rc);
     return false;
@@ -284,18 +284,18 @@ bool tlx_cursor_last(struct tlx_cursor *cursor) {
   return move(cursor, NULL, MDB_LAST);
 }
 
-bool tlx_cursor_seek(struct tlx_cursor *cursor, const struct tlx_key *key) {
+bool tlx_cursor_seek(struct tlx_cursor *cursor, const struct tlx_db_key *key) {
   return move(cursor, key, MDB_SET_RANGE);
 }
 
-bool tlx_cursor_seek_before(struct tlx_cursor *cursor, const struct tlx_key *key) {
+bool tlx_cursor_seek_before(struct tlx_cursor *cursor, const struct tlx_db_key *key) {
   return move(cursor, key, MDB_SET_RANGE) ? move(cursor, NULL, MDB_PREV)
                                           : move(cursor, NULL, MDB_LAST);
 }
 
 bool tlx_cursor_next(struct tlx_cursor *cursor) {
   if (cursor->n_changes == cursor->txn->n_changes) return move(cursor, NULL, MDB_NEXT);
-  struct tlx_key was = cursor->key;
+  struct tlx_db_key was = cursor->key;
   if (!move(cursor, &was, MDB_SET_RANGE)) return false;
   bool same = cursor->key.len == was.len && memcmp(cursor->key.data, was.data, was.len) == 0;
   return same ? move(cursor, NULL, MDB_NEXT) : true;
@@ -303,7 +303,7 @@ bool tlx_cursor_next(struct tlx_cursor *cursor) {
 
 bool tlx_cursor_prev(struct tlx_cursor *cursor) {
   if (cursor->n_changes == cursor->txn->n_changes) return move(cursor, NULL, MDB_PREV);
-  struct tlx_key was = cursor->key;
+  struct tlx_db_key was = cursor->key;
   return tlx_cursor_seek_before(cursor, &was);
 }
 
@@ -317,7 +317,8 @@ void *tlx_cursor_record(struct tlx_cursor *cursor) {
   return record;
 }
 
-void *tlx_cursor_fetch(struct tlx_cursor *cursor, enum tlx_table table, const struct tlx_key *key) {
+void *tlx_cursor_fetch(struct tlx_cursor *cursor, enum tlx_table table,
+                       const struct tlx_db_key *key) {
   tlx_arena_reset(&cursor->scratch);
   void *record = tlx_table_get(cursor->txn, table, key, &cursor->scratch);
   if (!record) tlx_txn_fail(cursor->txn, TLX_E_CORRUPT);

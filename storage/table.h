@@ -15,21 +15,22 @@
 /* Name of the database, its key layout, its record (NULL = index), and the schema number of that
  * record. */
 #define TLX_TABLE_MAP(X)                                                                           \
-  X(META, "meta", TLX_KEY_ID, &telovix__store__v1__meta_record__descriptor, 1)                     \
-  X(SENSOR, "sensor", TLX_KEY_ID, &telovix__store__v1__sensor_record__descriptor, 1)               \
-  X(SENSOR_NODE, "sensor_node", TLX_KEY_NODE, NULL, 0)                                             \
-  X(SERIAL, "serial", TLX_KEY_SERIAL, &telovix__store__v1__serial_record__descriptor, 1)           \
-  X(TOKEN, "token", TLX_KEY_NUMBER, &telovix__store__v1__token_record__descriptor, 1)              \
-  X(TOKEN_HASH, "token_hash", TLX_KEY_HASH, NULL, 0)                                               \
-  X(TOKEN_ID, "token_id", TLX_KEY_ID, NULL, 0)                                                     \
-  X(ORDER, "order", TLX_KEY_NUMBER, &telovix__store__v1__order_record__descriptor, 1)              \
-  X(ORDER_ID, "order_id", TLX_KEY_ID, NULL, 0)                                                     \
-  X(ORDER_SENSOR, "order_sensor", TLX_KEY_SENSOR_NO, NULL, 0)                                      \
-  X(ORDER_OPEN, "order_open", TLX_KEY_SENSOR_NO, NULL, 0)                                          \
-  X(AUDIT, "audit", TLX_KEY_NUMBER, &telovix__store__v1__audit_record__descriptor, 1)              \
-  X(OPERATOR, "operator", TLX_KEY_OPERATOR, &telovix__store__v1__operator_record__descriptor, 1)   \
-  X(REQUEST, "request", TLX_KEY_REQUEST, &telovix__store__v1__request_record__descriptor, 1)       \
-  X(REQUEST_TIME, "request_time", TLX_KEY_REQUEST_TIME, NULL, 0)
+  X(META, "meta", TLX_DB_KEY_ID, &telovix__store__v1__meta_record__descriptor, 1)                  \
+  X(SENSOR, "sensor", TLX_DB_KEY_ID, &telovix__store__v1__sensor_record__descriptor, 1)            \
+  X(SENSOR_NODE, "sensor_node", TLX_DB_KEY_NODE, NULL, 0)                                          \
+  X(SERIAL, "serial", TLX_DB_KEY_SERIAL, &telovix__store__v1__serial_record__descriptor, 1)        \
+  X(TOKEN, "token", TLX_DB_KEY_NUMBER, &telovix__store__v1__token_record__descriptor, 1)           \
+  X(TOKEN_HASH, "token_hash", TLX_DB_KEY_HASH, NULL, 0)                                            \
+  X(TOKEN_ID, "token_id", TLX_DB_KEY_ID, NULL, 0)                                                  \
+  X(ORDER, "order", TLX_DB_KEY_NUMBER, &telovix__store__v1__order_record__descriptor, 1)           \
+  X(ORDER_ID, "order_id", TLX_DB_KEY_ID, NULL, 0)                                                  \
+  X(ORDER_SENSOR, "order_sensor", TLX_DB_KEY_SENSOR_NO, NULL, 0)                                   \
+  X(ORDER_OPEN, "order_open", TLX_DB_KEY_SENSOR_NO, NULL, 0)                                       \
+  X(AUDIT, "audit", TLX_DB_KEY_NUMBER, &telovix__store__v1__audit_record__descriptor, 1)           \
+  X(OPERATOR, "operator", TLX_DB_KEY_OPERATOR, &telovix__store__v1__operator_record__descriptor,   \
+    1)                                                                                             \
+  X(REQUEST, "request", TLX_DB_KEY_REQUEST, &telovix__store__v1__request_record__descriptor, 1)    \
+  X(REQUEST_TIME, "request_time", TLX_DB_KEY_REQUEST_TIME, NULL, 0)
 enum tlx_table {
 #define X(table, name, layout, record, schema) TLX_TABLE_##table,
   TLX_TABLE_MAP(X)
@@ -38,7 +39,7 @@ enum tlx_table {
 };
 struct tlx_table_info {
   const char *name;
-  enum tlx_key_layout layout;
+  enum tlx_db_key_layout layout;
   const ProtobufCMessageDescriptor *record;
   uint32_t schema;
 };
@@ -57,28 +58,28 @@ int tlx_record_unpack(enum tlx_table table, const void *data, size_t len, struct
 /* All of these do nothing (and say "not there") when |txn| has failed, and make it fail at an error
  * of theirs. Borrowed bytes are valid until the next change in |txn| or its end: they stay in this
  * folder. */
-bool tlx_table_get_raw(struct tlx_txn *txn, enum tlx_table table, const struct tlx_key *key,
+bool tlx_table_get_raw(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key,
                        struct tlx_bytes *ret_value);
-bool tlx_table_has(struct tlx_txn *txn, enum tlx_table table, const struct tlx_key *key);
+bool tlx_table_has(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key);
 /* Value of an index: a u64be. Another length is TLX_E_CORRUPT. */
-bool tlx_table_get_number(struct tlx_txn *txn, enum tlx_table table, const struct tlx_key *key,
+bool tlx_table_get_number(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key,
                           uint64_t *ret_number);
 /* The record, in |arena| (NULL = the transaction's); NULL when not there. */
-void *tlx_table_get(struct tlx_txn *txn, enum tlx_table table, const struct tlx_key *key,
+void *tlx_table_get(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key,
                     struct tlx_arena *arena);
-void tlx_table_put_raw(struct tlx_txn *txn, enum tlx_table table, const struct tlx_key *key,
+void tlx_table_put_raw(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key,
                        const void *data, size_t len);
-void tlx_table_put_number(struct tlx_txn *txn, enum tlx_table table, const struct tlx_key *key,
+void tlx_table_put_number(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key,
                           uint64_t number);
 /* Packs |record| with the schema number of today. -EINVAL for a bytes field of a wrong length,
  * TLX_E_TOO_LARGE above TLX_RECORD_MAX. */
-void tlx_table_put(struct tlx_txn *txn, enum tlx_table table, const struct tlx_key *key,
+void tlx_table_put(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key,
                    const ProtobufCMessage *record);
 /* The same behind the last key; TLX_E_CORRUPT when |key| is not behind it. */
-void tlx_table_append(struct tlx_txn *txn, enum tlx_table table, const struct tlx_key *key,
+void tlx_table_append(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key,
                       const ProtobufCMessage *record);
 /* Nothing happens when it is not there. */
-void tlx_table_remove(struct tlx_txn *txn, enum tlx_table table, const struct tlx_key *key);
+void tlx_table_remove(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key);
 uint64_t tlx_table_count(struct tlx_txn *txn, enum tlx_table table);
 
 /* A walk in key order. Changes made meanwhile through the same transaction are fine: the cursor
@@ -90,7 +91,7 @@ struct tlx_cursor {
   struct MDB_cursor *mdb;
   uint64_t n_changes; /* of the transaction when the cursor was placed */
   struct tlx_arena scratch;
-  struct tlx_key key;     /* where it stands */
+  struct tlx_db_key key;  /* where it stands */
   struct tlx_bytes value; /* borrowed, valid until the next change */
 };
 void tlx_cursor_open(struct tlx_cursor *cursor, struct tlx_txn *txn, enum tlx_table table);
@@ -101,11 +102,12 @@ void tlx_cursor_close(struct tlx_cursor *cursor);
 bool tlx_cursor_first(struct tlx_cursor *cursor);
 bool tlx_cursor_last(struct tlx_cursor *cursor);
 /* The first entry at or behind |key|; the last one before |key|. */
-bool tlx_cursor_seek(struct tlx_cursor *cursor, const struct tlx_key *key);
-bool tlx_cursor_seek_before(struct tlx_cursor *cursor, const struct tlx_key *key);
+bool tlx_cursor_seek(struct tlx_cursor *cursor, const struct tlx_db_key *key);
+bool tlx_cursor_seek_before(struct tlx_cursor *cursor, const struct tlx_db_key *key);
 bool tlx_cursor_next(struct tlx_cursor *cursor);
 bool tlx_cursor_prev(struct tlx_cursor *cursor);
 /* The record it stands on, or that of another table, in the cursor's memory: the one before it is
  * gone. An index entry without its record makes the transaction fail with TLX_E_CORRUPT. */
 void *tlx_cursor_record(struct tlx_cursor *cursor);
-void *tlx_cursor_fetch(struct tlx_cursor *cursor, enum tlx_table table, const struct tlx_key *key);
+void *tlx_cursor_fetch(struct tlx_cursor *cursor, enum tlx_table table,
+                       const struct tlx_db_key *key);

@@ -11,39 +11,40 @@
 /* The record that an index entry names. An entry without its record is corruption, not "not found".
  */
 static Telovix__Store__V1__TokenRecord *get_by_index(struct tlx_txn *txn, enum tlx_table index,
-                                                     const struct tlx_key *index_key) {
-  struct tlx_key key;
+                                                     const struct tlx_db_key *index_key) {
+  struct tlx_db_key key;
   uint64_t token_no;
   if (!tlx_table_get_number(txn, index, index_key, &token_no)) return NULL;
-  tlx_key_number(token_no, &key);
+  tlx_db_key_number(token_no, &key);
   Telovix__Store__V1__TokenRecord *record = tlx_table_get(txn, TLX_TABLE_TOKEN, &key, NULL);
   if (!record) tlx_txn_fail(txn, TLX_E_CORRUPT);
   return record;
 }
 
 Telovix__Store__V1__TokenRecord *tlx_token_get(struct tlx_txn *txn, const char *token_id) {
-  struct tlx_key key;
-  return tlx_key_id(token_id, &key) ? get_by_index(txn, TLX_TABLE_TOKEN_ID, &key) : NULL;
+  struct tlx_db_key key;
+  return tlx_db_key_id(token_id, &key) ? get_by_index(txn, TLX_TABLE_TOKEN_ID, &key) : NULL;
 }
 
 Telovix__Store__V1__TokenRecord *tlx_token_find(struct tlx_txn *txn,
                                                 const uint8_t secret_hash[32]) {
-  struct tlx_key key;
-  return tlx_key_blob(secret_hash, 32, &key) ? get_by_index(txn, TLX_TABLE_TOKEN_HASH, &key) : NULL;
+  struct tlx_db_key key;
+  return tlx_db_key_blob(secret_hash, 32, &key) ? get_by_index(txn, TLX_TABLE_TOKEN_HASH, &key)
+                                                : NULL;
 }
 
 /* The two index keys of |record|; fails the transaction when it has none. */
 static bool index_keys(struct tlx_txn *txn, const Telovix__Store__V1__TokenRecord *record,
-                       struct tlx_key *id_key, struct tlx_key *hash_key) {
-  if (tlx_key_id(record->token_id, id_key) && record->secret_hash.len == 32 &&
-      tlx_key_blob(record->secret_hash.data, 32, hash_key))
+                       struct tlx_db_key *id_key, struct tlx_db_key *hash_key) {
+  if (tlx_db_key_id(record->token_id, id_key) && record->secret_hash.len == 32 &&
+      tlx_db_key_blob(record->secret_hash.data, 32, hash_key))
     return true;
   tlx_txn_fail(txn, -EINVAL);
   return false;
 }
 
 void tlx_token_add(struct tlx_txn *txn, Telovix__Store__V1__TokenRecord *record) {
-  struct tlx_key key, id_key, hash_key;
+  struct tlx_db_key key, id_key, hash_key;
   if (!index_keys(txn, record, &id_key, &hash_key)) return;
   if (tlx_table_has(txn, TLX_TABLE_TOKEN_ID, &id_key) ||
       tlx_table_has(txn, TLX_TABLE_TOKEN_HASH, &hash_key)) {
@@ -57,15 +58,15 @@ void tlx_token_add(struct tlx_txn *txn, Telovix__Store__V1__TokenRecord *record)
   }
   record->token_no = ++meta->token_no;
   tlx_meta_put(txn, meta);
-  tlx_key_number(record->token_no, &key);
+  tlx_db_key_number(record->token_no, &key);
   tlx_table_append(txn, TLX_TABLE_TOKEN, &key, &record->base);
   tlx_table_put_number(txn, TLX_TABLE_TOKEN_ID, &id_key, record->token_no);
   tlx_table_put_number(txn, TLX_TABLE_TOKEN_HASH, &hash_key, record->token_no);
 }
 
 void tlx_token_put(struct tlx_txn *txn, const Telovix__Store__V1__TokenRecord *record) {
-  struct tlx_key key;
-  tlx_key_number(record->token_no, &key);
+  struct tlx_db_key key;
+  tlx_db_key_number(record->token_no, &key);
   const Telovix__Store__V1__TokenRecord *old = tlx_table_get(txn, TLX_TABLE_TOKEN, &key, NULL);
   if (!old) {
     tlx_txn_fail(txn, TLX_E_NOT_FOUND);
@@ -81,8 +82,8 @@ void tlx_token_put(struct tlx_txn *txn, const Telovix__Store__V1__TokenRecord *r
 }
 
 void tlx_token_remove(struct tlx_txn *txn, const Telovix__Store__V1__TokenRecord *record) {
-  struct tlx_key key, id_key, hash_key;
-  tlx_key_number(record->token_no, &key);
+  struct tlx_db_key key, id_key, hash_key;
+  tlx_db_key_number(record->token_no, &key);
   /* The stored one says which index entries there are; the caller's copy may have been changed. */
   const Telovix__Store__V1__TokenRecord *stored = tlx_table_get(txn, TLX_TABLE_TOKEN, &key, NULL);
   if (!stored) {
@@ -103,8 +104,8 @@ void tlx_token_each(struct tlx_txn *txn, uint64_t before_no,
                     bool (*cb)(void *arg, const Telovix__Store__V1__TokenRecord *record),
                     void *arg) {
   struct tlx_cursor cursor TLX_AUTOCURSOR = {0};
-  struct tlx_key before;
-  tlx_key_number(before_no, &before);
+  struct tlx_db_key before;
+  tlx_db_key_number(before_no, &before);
   tlx_cursor_open(&cursor, txn, TLX_TABLE_TOKEN);
   for (bool on = tlx_cursor_seek_before(&cursor, &before); on; on = tlx_cursor_prev(&cursor)) {
     const Telovix__Store__V1__TokenRecord *record = tlx_cursor_record(&cursor);

@@ -93,12 +93,12 @@ static bool look_at_record(enum tlx_table table, const uint8_t *data, size_t len
   return ok;
 }
 
-static void look_at_key(enum tlx_table table, const struct tlx_key *key) {
-  struct tlx_key_parts parts;
+static void look_at_key(enum tlx_table table, const struct tlx_db_key *key) {
+  struct tlx_db_key_parts parts;
   char text[64];
-  enum tlx_key_layout layout = tlx_table_info(table)->layout;
-  tlx_key_parse(layout, key->data, key->len, &parts);
-  tlx_key_format(layout, key->data, key->len, text, sizeof text);
+  enum tlx_db_key_layout layout = tlx_table_info(table)->layout;
+  tlx_db_key_parse(layout, key->data, key->len, &parts);
+  tlx_db_key_format(layout, key->data, key->len, text, sizeof text);
   must(strlen(text) < sizeof text);
 }
 
@@ -169,7 +169,7 @@ static void on_finding(void *arg, const char *text) {
 }
 
 /* verify sees committed entries only; this one is taken out again afterwards. */
-static void verify_with(enum tlx_table table, const struct tlx_key *key, const uint8_t *data,
+static void verify_with(enum tlx_table table, const struct tlx_db_key *key, const uint8_t *data,
                         size_t len) {
   struct tlx_txn *txn;
   uint64_t n;
@@ -184,7 +184,7 @@ static void verify_with(enum tlx_table table, const struct tlx_key *key, const u
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  struct tlx_key key;
+  struct tlx_db_key key;
   struct tlx_txn *txn;
   if (!store) begin();
   if (size < 4) return 0;

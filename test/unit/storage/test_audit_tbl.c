@@ -274,10 +274,10 @@ Test(audit_tbl, each) {
 Test(audit_tbl, a_damaged_end_stops_appending) {
   FIXTURE fx;
   fixture_init(&fx);
-  struct tlx_key key;
+  struct tlx_db_key key;
   struct tlx_audit_head head = {.seq = 5};
   struct tlx_txn *txn = fixture_write(&fx);
-  tlx_key_number(1, &key);
+  tlx_db_key_number(1, &key);
   tlx_table_put_raw(txn, TLX_TABLE_AUDIT, &key, "\xff", 1);
   fixture_commit(txn);
   txn = fixture_write(&fx);
@@ -292,11 +292,11 @@ Test(audit_tbl, a_damaged_end_stops_appending) {
 Test(audit_tbl, the_end_must_be_what_its_key_says) {
   FIXTURE fx;
   fixture_init(&fx);
-  struct tlx_key key;
+  struct tlx_db_key key;
   struct tlx_txn *txn = fixture_write(&fx);
   tlx_audit_append(txn, &first);
   Telovix__Store__V1__AuditRecord *record = tlx_audit_get(txn, 1);
-  tlx_key_number(7, &key);
+  tlx_db_key_number(7, &key);
   tlx_table_put(txn, TLX_TABLE_AUDIT, &key, &record->base);
   tlx_audit_append(txn, &second);
   fixture_commit_fails(txn, TLX_E_CORRUPT);
@@ -304,7 +304,7 @@ Test(audit_tbl, the_end_must_be_what_its_key_says) {
   tlx_audit_append(txn, &first);
   record = tlx_audit_get(txn, 1);
   record->created_at = (char *)"yesterday";
-  tlx_key_number(1, &key);
+  tlx_db_key_number(1, &key);
   tlx_table_put(txn, TLX_TABLE_AUDIT, &key, &record->base);
   tlx_audit_append(txn, &second);
   fixture_commit_fails(txn, TLX_E_CORRUPT);

@@ -71,27 +71,27 @@ static void expect(void (*damage)(struct tlx_txn *txn), uint64_t n, const char *
   cr_assert(strstr(text, words), "%s\nhas no\n%s", text, words);
 }
 
-static struct tlx_key id_key(const char *id) {
-  struct tlx_key key;
-  cr_assert(tlx_key_id(id, &key));
+static struct tlx_db_key id_key(const char *id) {
+  struct tlx_db_key key;
+  cr_assert(tlx_db_key_id(id, &key));
   return key;
 }
 
-static struct tlx_key no_key(uint64_t number) {
-  struct tlx_key key;
-  tlx_key_number(number, &key);
+static struct tlx_db_key no_key(uint64_t number) {
+  struct tlx_db_key key;
+  tlx_db_key_number(number, &key);
   return key;
 }
 
-static struct tlx_key node_key(const char *node, const char *id) {
-  struct tlx_key key;
-  cr_assert(tlx_key_node(node, id, &key));
+static struct tlx_db_key node_key(const char *node, const char *id) {
+  struct tlx_db_key key;
+  cr_assert(tlx_db_key_node(node, id, &key));
   return key;
 }
 
-static struct tlx_key sensor_no_key(const char *id, uint64_t number) {
-  struct tlx_key key;
-  cr_assert(tlx_key_sensor_no(id, number, &key));
+static struct tlx_db_key sensor_no_key(const char *id, uint64_t number) {
+  struct tlx_db_key key;
+  cr_assert(tlx_db_key_sensor_no(id, number, &key));
   return key;
 }
 
@@ -111,52 +111,52 @@ Test(maintain, a_new_store_is_clean) {
   static void name##_damage(struct tlx_txn *txn)
 
 DAMAGE(unreadable_record, 1, "table sensor, key sensor_a: the record cannot be read") {
-  struct tlx_key key = id_key("sensor_a");
+  struct tlx_db_key key = id_key("sensor_a");
   tlx_table_put_raw(txn, TLX_TABLE_SENSOR, &key, "\xff", 1);
 }
 
 DAMAGE(newer_record, 1, "newer version") {
-  struct tlx_key key = id_key("sensor_a");
+  struct tlx_db_key key = id_key("sensor_a");
   tlx_table_put_raw(txn, TLX_TABLE_SENSOR, &key, "\x08\x09", 2);
 }
 
 DAMAGE(bad_key, 1, "table operator, key 0x616e6e61: the key has no valid form") {
-  struct tlx_key key = {.len = 4, .data = "anna"};
+  struct tlx_db_key key = {.len = 4, .data = "anna"};
   tlx_table_put_raw(txn, TLX_TABLE_OPERATOR, &key, "\x08\x01", 2);
 }
 
 DAMAGE(sensor_under_another_id, 3, "table sensor, key sensor_c: the record has another id") {
-  struct tlx_key from = id_key("sensor_a"), to = id_key("sensor_c");
+  struct tlx_db_key from = id_key("sensor_a"), to = id_key("sensor_c");
   ProtobufCMessage *record = tlx_table_get(txn, TLX_TABLE_SENSOR, &from, NULL);
   tlx_table_put(txn, TLX_TABLE_SENSOR, &to, record);
   tlx_table_remove(txn, TLX_TABLE_SENSOR, &from);
   /* The index entry of sensor_a misses its sensor, and that of sensor_b is taken away. */
-  struct tlx_key node = node_key("db", "sensor_b");
+  struct tlx_db_key node = node_key("db", "sensor_b");
   tlx_table_remove(txn, TLX_TABLE_SENSOR_NODE, &node);
 }
 
 DAMAGE(missing_node_entry, 1, "table sensor, key sensor_a: the entry in sensor_node is missing") {
-  struct tlx_key key = node_key("web", "sensor_a");
+  struct tlx_db_key key = node_key("web", "sensor_a");
   tlx_table_remove(txn, TLX_TABLE_SENSOR_NODE, &key);
 }
 
 DAMAGE(stray_node_entry, 1, "table sensor_node, key web/sensor_x: the sensor is missing") {
-  struct tlx_key key = node_key("web", "sensor_x");
+  struct tlx_db_key key = node_key("web", "sensor_x");
   tlx_table_put_raw(txn, TLX_TABLE_SENSOR_NODE, &key, NULL, 0);
 }
 
 DAMAGE(old_node_entry, 1, "table sensor_node, key old/sensor_a: the sensor has another node name") {
-  struct tlx_key key = node_key("old", "sensor_a");
+  struct tlx_db_key key = node_key("old", "sensor_a");
   tlx_table_put_raw(txn, TLX_TABLE_SENSOR_NODE, &key, NULL, 0);
 }
 
 DAMAGE(node_entry_with_value, 1, "the value is not empty") {
-  struct tlx_key key = node_key("web", "sensor_a");
+  struct tlx_db_key key = node_key("web", "sensor_a");
   tlx_table_put_raw(txn, TLX_TABLE_SENSOR_NODE, &key, "x", 1);
 }
 
 DAMAGE(sensor_without_node, 2, "the record has no key for sensor_node") {
-  struct tlx_key key = id_key("sensor_a");
+  struct tlx_db_key key = id_key("sensor_a");
   Telovix__Store__V1__SensorRecord *record = tlx_sensor_get(txn, "sensor_a");
   record->node_name = (char *)"";
   tlx_table_put(txn, TLX_TABLE_SENSOR, &key, &record->base);
@@ -171,86 +171,86 @@ DAMAGE(bad_serial, 3, "table serial, key 05000000000000000000000000000000: kind 
 }
 
 DAMAGE(missing_token_hash, 1, "table token, key 1: the entry in token_hash is missing") {
-  struct tlx_key key;
+  struct tlx_db_key key;
   uint8_t hash[32];
   memset(hash, 1, 32);
-  cr_assert(tlx_key_blob(hash, 32, &key));
+  cr_assert(tlx_db_key_blob(hash, 32, &key));
   tlx_table_remove(txn, TLX_TABLE_TOKEN_HASH, &key);
 }
 
 DAMAGE(token_id_to_another, 2, "table token_id, key token_a: the token 2 is another one") {
-  struct tlx_key key = id_key("token_a");
+  struct tlx_db_key key = id_key("token_a");
   tlx_table_put_number(txn, TLX_TABLE_TOKEN_ID, &key, 2);
 }
 
 DAMAGE(token_id_to_nothing, 2, "table token_id, key token_a: the token 9 is missing") {
-  struct tlx_key key = id_key("token_a");
+  struct tlx_db_key key = id_key("token_a");
   tlx_table_put_number(txn, TLX_TABLE_TOKEN_ID, &key, 9);
 }
 
 DAMAGE(token_id_without_number, 2, "table token_id, key token_a: the value is not a number") {
-  struct tlx_key key = id_key("token_a");
+  struct tlx_db_key key = id_key("token_a");
   tlx_table_put_raw(txn, TLX_TABLE_TOKEN_ID, &key, "abc", 3);
 }
 
 DAMAGE(token_with_another_number, 1, "table token, key 1: the record has another number") {
-  struct tlx_key key = no_key(1);
+  struct tlx_db_key key = no_key(1);
   Telovix__Store__V1__TokenRecord *record = tlx_token_get(txn, "token_a");
   record->token_no = 7;
   tlx_table_put(txn, TLX_TABLE_TOKEN, &key, &record->base);
 }
 
 DAMAGE(order_gone, 3, "table order_open, key sensor_a/1: the order is missing") {
-  struct tlx_key key = no_key(1);
+  struct tlx_db_key key = no_key(1);
   tlx_table_remove(txn, TLX_TABLE_ORDER, &key);
 }
 
 DAMAGE(order_indexes_gone, 3, "table order, key 1: the entry in order_open is missing") {
-  struct tlx_key key = id_key("kill_a"), sensor_key = sensor_no_key("sensor_a", 1);
+  struct tlx_db_key key = id_key("kill_a"), sensor_key = sensor_no_key("sensor_a", 1);
   tlx_table_remove(txn, TLX_TABLE_ORDER_ID, &key);
   tlx_table_remove(txn, TLX_TABLE_ORDER_SENSOR, &sensor_key);
   tlx_table_remove(txn, TLX_TABLE_ORDER_OPEN, &sensor_key);
 }
 
 DAMAGE(order_open_with_another_time, 1, "the entry in order_open has another value") {
-  struct tlx_key key = sensor_no_key("sensor_a", 1);
+  struct tlx_db_key key = sensor_no_key("sensor_a", 1);
   tlx_table_put_number(txn, TLX_TABLE_ORDER_OPEN, &key, 999);
 }
 
 DAMAGE(ended_order_still_open, 1,
        "table order, key 2: the order has ended and still has an entry in order_open") {
-  struct tlx_key key = sensor_no_key("sensor_a", 2);
+  struct tlx_db_key key = sensor_no_key("sensor_a", 2);
   tlx_table_put_number(txn, TLX_TABLE_ORDER_OPEN, &key, 1000);
 }
 
 DAMAGE(order_under_another_sensor, 1,
        "table order_sensor, key sensor_b/1: the order is one of another sensor") {
-  struct tlx_key key = sensor_no_key("sensor_b", 1);
+  struct tlx_db_key key = sensor_no_key("sensor_b", 1);
   tlx_table_put_raw(txn, TLX_TABLE_ORDER_SENSOR, &key, NULL, 0);
 }
 
 DAMAGE(order_id_to_another, 2, "table order_id, key kill_a: the order 2 is another one") {
-  struct tlx_key key = id_key("kill_a");
+  struct tlx_db_key key = id_key("kill_a");
   tlx_table_put_number(txn, TLX_TABLE_ORDER_ID, &key, 2);
 }
 
 DAMAGE(order_id_to_nothing, 1, "table order_id, key kill_z: the order 99 is missing") {
-  struct tlx_key key = id_key("kill_z");
+  struct tlx_db_key key = id_key("kill_z");
   tlx_table_put_number(txn, TLX_TABLE_ORDER_ID, &key, 99);
 }
 
 DAMAGE(order_in_no_state, 1, "table order, key 1: state 12 is none") {
-  struct tlx_key key = no_key(1);
+  struct tlx_db_key key = no_key(1);
   Telovix__Store__V1__OrderRecord *record = tlx_order_get(txn, "kill_a");
   record->state = 12;
   tlx_table_put(txn, TLX_TABLE_ORDER, &key, &record->base);
   /* An unknown state counts as not ended. */
-  struct tlx_key open_key = sensor_no_key("sensor_a", 1);
+  struct tlx_db_key open_key = sensor_no_key("sensor_a", 1);
   tlx_table_put_number(txn, TLX_TABLE_ORDER_OPEN, &open_key, 1000 + TLX_ORDER_RESULT_GRACE_MS);
 }
 
 DAMAGE(order_with_another_number, 1, "table order, key 2: the record has another number") {
-  struct tlx_key key = no_key(2);
+  struct tlx_db_key key = no_key(2);
   Telovix__Store__V1__OrderRecord *record = tlx_order_get(txn, "kill_b");
   record->queue_no = 7;
   tlx_table_put(txn, TLX_TABLE_ORDER, &key, &record->base);
@@ -258,7 +258,7 @@ DAMAGE(order_with_another_number, 1, "table order, key 2: the record has another
 
 DAMAGE(meta_behind, 2,
        "table meta, key store: table order has number 2, above the last one given (1)") {
-  struct tlx_key key = id_key("store");
+  struct tlx_db_key key = id_key("store");
   Telovix__Store__V1__MetaRecord *meta = tlx_meta_get(txn);
   meta->queue_no = 1;
   meta->token_no = 0;
@@ -266,29 +266,29 @@ DAMAGE(meta_behind, 2,
 }
 
 DAMAGE(operator_under_another_name, 1, "table operator, key bert: the record has another name") {
-  struct tlx_key key;
+  struct tlx_db_key key;
   Telovix__Store__V1__OperatorRecord *record = tlx_operator_get(txn, "anna");
-  cr_assert(tlx_key_operator("bert", &key));
+  cr_assert(tlx_db_key_operator("bert", &key));
   tlx_table_put(txn, TLX_TABLE_OPERATOR, &key, &record->base);
 }
 
 DAMAGE(request_without_time, 1,
        "table request, key anna/r1: the entry in request_time is missing") {
-  struct tlx_key key;
-  cr_assert(tlx_key_request_time("anna", 1000, "r1", &key));
+  struct tlx_db_key key;
+  cr_assert(tlx_db_key_request_time("anna", 1000, "r1", &key));
   tlx_table_remove(txn, TLX_TABLE_REQUEST_TIME, &key);
 }
 
 DAMAGE(time_without_request, 1, "table request_time, key anna/7/r9: the request is missing") {
-  struct tlx_key key;
-  cr_assert(tlx_key_request_time("anna", 7, "r9", &key));
+  struct tlx_db_key key;
+  cr_assert(tlx_db_key_request_time("anna", 7, "r9", &key));
   tlx_table_put_raw(txn, TLX_TABLE_REQUEST_TIME, &key, NULL, 0);
 }
 
 DAMAGE(request_of_another_time, 1,
        "table request_time, key anna/7/r1: the request is of another time") {
-  struct tlx_key key;
-  cr_assert(tlx_key_request_time("anna", 7, "r1", &key));
+  struct tlx_db_key key;
+  cr_assert(tlx_db_key_request_time("anna", 7, "r1", &key));
   tlx_table_put_raw(txn, TLX_TABLE_REQUEST_TIME, &key, NULL, 0);
 }
 
@@ -296,7 +296,7 @@ DAMAGE(request_of_another_time, 1,
 
 /* Flips one bit in the stored bytes, wherever it is. */
 DAMAGE(audit_bit_flipped, 1, "table audit, key 2:") {
-  struct tlx_key key = no_key(2);
+  struct tlx_db_key key = no_key(2);
   struct tlx_bytes value;
   uint8_t copy[1024];
   cr_assert(tlx_table_get_raw(txn, TLX_TABLE_AUDIT, &key, &value));
@@ -309,18 +309,18 @@ DAMAGE(audit_bit_flipped, 1, "table audit, key 2:") {
 }
 
 DAMAGE(audit_dropped, 1, "table audit, key 3: the number does not follow") {
-  struct tlx_key key = no_key(2);
+  struct tlx_db_key key = no_key(2);
   tlx_table_remove(txn, TLX_TABLE_AUDIT, &key);
 }
 
 DAMAGE(audit_first_dropped, 1, "table audit, key 2: the number does not follow") {
-  struct tlx_key key = no_key(1);
+  struct tlx_db_key key = no_key(1);
   tlx_table_remove(txn, TLX_TABLE_AUDIT, &key);
 }
 
 /* The two records in each other's place, keys and all: numbers, order and hashes tell. */
 DAMAGE(audit_swapped, 5, "table audit, key 2: the record has another number") {
-  struct tlx_key two = no_key(2), three = no_key(3);
+  struct tlx_db_key two = no_key(2), three = no_key(3);
   ProtobufCMessage *a = tlx_table_get(txn, TLX_TABLE_AUDIT, &two, NULL);
   ProtobufCMessage *b = tlx_table_get(txn, TLX_TABLE_AUDIT, &three, NULL);
   tlx_table_put(txn, TLX_TABLE_AUDIT, &two, b);
@@ -329,7 +329,7 @@ DAMAGE(audit_swapped, 5, "table audit, key 2: the record has another number") {
 
 /* Swapped and renumbered, with the hashes made again: the links still tell. */
 DAMAGE(audit_swapped_and_rehashed, 3, "the chain is broken here") {
-  struct tlx_key two = no_key(2), three = no_key(3);
+  struct tlx_db_key two = no_key(2), three = no_key(3);
   Telovix__Store__V1__AuditRecord *a = tlx_audit_get(txn, 2), *b = tlx_audit_get(txn, 3);
   a->seq = 3;
   b->seq = 2;
@@ -340,7 +340,7 @@ DAMAGE(audit_swapped_and_rehashed, 3, "the chain is broken here") {
 }
 
 DAMAGE(audit_unreadable, 2, "table audit, key 2: the record cannot be read") {
-  struct tlx_key key = no_key(2);
+  struct tlx_db_key key = no_key(2);
   tlx_table_put_raw(txn, TLX_TABLE_AUDIT, &key, "\xff", 1);
 }
 
@@ -348,7 +348,7 @@ DAMAGE(audit_unreadable, 2, "table audit, key 2: the record cannot be read") {
 Test(maintain, any_changed_byte_of_an_audit_record_is_found) {
   FIXTURE fx;
   struct tlx_bytes value;
-  struct tlx_key key = no_key(2);
+  struct tlx_db_key key = no_key(2);
   uint8_t was[1024];
   fixture_init(&fx);
   furnish(&fx);
@@ -389,7 +389,7 @@ Test(maintain, more_than_one_portion) {
   static const unsigned at[] = {1, 256, 257, 512, 1000};
   txn = fixture_write(&fx);
   for (size_t i = 0; i < 5; i++) {
-    struct tlx_key key = no_key(at[i]);
+    struct tlx_db_key key = no_key(at[i]);
     Telovix__Store__V1__AuditRecord *record = tlx_audit_get(txn, at[i]);
     record->detail = (char *)"{\"forged\":1}";
     tlx_table_put(txn, TLX_TABLE_AUDIT, &key, &record->base);

@@ -65,13 +65,13 @@ Test(order_tbl, names_of_states) {
 
 /* Puts an order straight into |from|, below the rules. */
 static void force_state(struct tlx_txn *txn, const char *id, unsigned from) {
-  struct tlx_key key;
+  struct tlx_db_key key;
   Telovix__Store__V1__OrderRecord *record = tlx_order_get(txn, id);
   cr_assert(record);
   record->state = from;
-  tlx_key_number(record->queue_no, &key);
+  tlx_db_key_number(record->queue_no, &key);
   tlx_table_put(txn, TLX_TABLE_ORDER, &key, &record->base);
-  cr_assert(tlx_key_sensor_no(record->sensor_id, record->queue_no, &key));
+  cr_assert(tlx_db_key_sensor_no(record->sensor_id, record->queue_no, &key));
   uint64_t due;
   if (tlx_order_due(record, &due))
     tlx_table_put_number(txn, TLX_TABLE_ORDER_OPEN, &key, due);
@@ -348,9 +348,9 @@ Test(order_tbl, damaged_indexes_are_corruption) {
   FIXTURE fx;
   fixture_init(&fx);
   uint64_t no = fixture_add_order(&fx, "kill_a", A, 1000);
-  struct tlx_key key, index_key;
+  struct tlx_db_key key, index_key;
   struct walk walk = {0};
-  tlx_key_number(no, &key);
+  tlx_db_key_number(no, &key);
   struct tlx_txn *txn = fixture_write(&fx);
   tlx_table_remove(txn, TLX_TABLE_ORDER, &key);
   cr_assert_null(tlx_order_get(txn, "kill_a"));
@@ -360,7 +360,7 @@ Test(order_tbl, damaged_indexes_are_corruption) {
   tlx_order_each_open(txn, A, add_id, &walk);
   fixture_commit_fails(txn, TLX_E_CORRUPT);
   txn = fixture_write(&fx);
-  cr_assert(tlx_key_sensor_no(A, no, &index_key));
+  cr_assert(tlx_db_key_sensor_no(A, no, &index_key));
   tlx_table_put_raw(txn, TLX_TABLE_ORDER_OPEN, &index_key, "short", 5);
   tlx_order_each_due(txn, 5000, add_id, &walk);
   fixture_commit_fails(txn, TLX_E_CORRUPT);

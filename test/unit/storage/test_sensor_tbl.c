@@ -152,9 +152,9 @@ Test(sensor_tbl, each_in_order_and_from_a_place_on) {
 Test(sensor_tbl, index_entry_without_sensor) {
   FIXTURE fx;
   fixture_init(&fx);
-  struct tlx_key key;
+  struct tlx_db_key key;
   struct tlx_txn *txn = fixture_write(&fx);
-  cr_assert(tlx_key_node("web", "sensor_a", &key));
+  cr_assert(tlx_db_key_node("web", "sensor_a", &key));
   tlx_table_put_raw(txn, TLX_TABLE_SENSOR_NODE, &key, NULL, 0);
   cr_assert_str_eq(ids_after(txn, NULL, NULL), "");
   fixture_commit_fails(txn, -1004); /* TLX_E_CORRUPT */

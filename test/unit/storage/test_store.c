@@ -108,12 +108,12 @@ Test(store, half_made_store_is_none_and_can_be_made) {
 
 Test(store, other_schema) {
   FIXTURE fx;
-  struct tlx_key key;
+  struct tlx_db_key key;
   uint8_t packed[256];
   fixture_init(&fx);
   struct tlx_txn *txn = fixture_write(&fx);
   Telovix__Store__V1__MetaRecord *meta = tlx_meta_get(txn);
-  cr_assert(tlx_key_id("store", &key));
+  cr_assert(tlx_db_key_id("store", &key));
   meta->schema = TLX_STORE_SCHEMA + 1;
   size_t len = protobuf_c_message_pack(&meta->base, packed);
   tlx_table_put_raw(txn, TLX_TABLE_META, &key, packed, len);
@@ -127,10 +127,10 @@ Test(store, other_schema) {
 
 Test(store, missing_meta_record) {
   FIXTURE fx;
-  struct tlx_key key;
+  struct tlx_db_key key;
   fixture_init(&fx);
   struct tlx_txn *txn = fixture_write(&fx);
-  cr_assert(tlx_key_id("store", &key));
+  cr_assert(tlx_db_key_id("store", &key));
   tlx_table_remove(txn, TLX_TABLE_META, &key);
   fixture_commit(txn);
   tlx_store_close(TLX_TAKE_PTR(fx.store));
@@ -373,7 +373,7 @@ Test(store, usage_falls_when_something_goes) {
   txn = fixture_write(&fx);
   tlx_cursor_open(&cursor, txn, TLX_TABLE_SENSOR);
   for (bool on = tlx_cursor_first(&cursor); on; on = tlx_cursor_next(&cursor)) {
-    struct tlx_key key = cursor.key;
+    struct tlx_db_key key = cursor.key;
     tlx_table_remove(txn, TLX_TABLE_SENSOR, &key);
   }
   tlx_cursor_close(&cursor);

@@ -8,15 +8,15 @@
 #include "common/err.h"
 #include "fixture.h"
 
-static struct tlx_key number(uint64_t n) {
-  struct tlx_key key;
-  tlx_key_number(n, &key);
+static struct tlx_db_key number(uint64_t n) {
+  struct tlx_db_key key;
+  tlx_db_key_number(n, &key);
   return key;
 }
 
 static uint64_t number_of(const struct tlx_cursor *cursor) {
-  struct tlx_key_parts parts;
-  cr_assert(tlx_key_parse(TLX_KEY_NUMBER, cursor->key.data, cursor->key.len, &parts));
+  struct tlx_db_key_parts parts;
+  cr_assert(tlx_db_key_parse(TLX_DB_KEY_NUMBER, cursor->key.data, cursor->key.len, &parts));
   return parts.number;
 }
 
@@ -26,7 +26,7 @@ static uint64_t number_of(const struct tlx_cursor *cursor) {
 static struct tlx_txn *with_numbers(struct fixture *fx, uint64_t count) {
   struct tlx_txn *txn = fixture_write(fx);
   for (uint64_t i = 1; i <= count; i++) {
-    struct tlx_key key = number(i * 10);
+    struct tlx_db_key key = number(i * 10);
     tlx_table_put_number(txn, PLAY, &key, i);
   }
   cr_assert_eq(tlx_txn_err(txn), 0);
@@ -45,7 +45,7 @@ Test(table, raw_and_number) {
   FIXTURE fx;
   fixture_init(&fx);
   struct tlx_txn *txn = fixture_write(&fx);
-  struct tlx_key key = number(1), other = number(2);
+  struct tlx_db_key key = number(1), other = number(2);
   struct tlx_bytes value;
   uint64_t n = 99;
   cr_assert_not(tlx_table_get_raw(txn, PLAY, &key, &value));
@@ -72,7 +72,7 @@ Test(table, everything_stops_at_the_first_error) {
   FIXTURE fx;
   fixture_init(&fx);
   struct tlx_txn *txn = with_numbers(&fx, 3);
-  struct tlx_key key = number(10);
+  struct tlx_db_key key = number(10);
   struct tlx_cursor cursor, late;
   struct tlx_bytes value;
   uint64_t n;
@@ -100,7 +100,7 @@ Test(table, everything_stops_at_the_first_error) {
 Test(table, a_read_transaction_cannot_write) {
   FIXTURE fx;
   fixture_init(&fx);
-  struct tlx_key key = number(1);
+  struct tlx_db_key key = number(1);
   struct tlx_txn *txn = fixture_read(&fx);
   tlx_table_put_number(txn, PLAY, &key, 1);
   fixture_commit_fails(txn, -EROFS);
@@ -114,7 +114,7 @@ Test(table, cursor_moves) {
   fixture_init(&fx);
   struct tlx_txn *txn = with_numbers(&fx, 5); /* 10 20 30 40 50 */
   struct tlx_cursor cursor;
-  struct tlx_key key;
+  struct tlx_db_key key;
   tlx_cursor_open(&cursor, txn, PLAY);
   cr_assert(tlx_cursor_first(&cursor));
   cr_assert_eq(number_of(&cursor), 10);
@@ -163,7 +163,7 @@ Test(table, cursor_survives_changes_under_it) {
     last = at;
     if (at % 10 == 0) {
       seen++;
-      struct tlx_key key = cursor.key, more = number(at + 1);
+      struct tlx_db_key key = cursor.key, more = number(at + 1);
       if (at % 30 == 0) tlx_table_put_number(txn, PLAY, &more, 1);
       tlx_table_remove(txn, PLAY, &key);
     }
@@ -173,7 +173,7 @@ Test(table, cursor_survives_changes_under_it) {
   /* And on the way down. */
   seen = 0;
   for (bool on = tlx_cursor_last(&cursor); on; on = tlx_cursor_prev(&cursor)) {
-    struct tlx_key key = cursor.key;
+    struct tlx_db_key key = cursor.key;
     tlx_table_remove(txn, PLAY, &key);
     seen++;
   }
@@ -188,7 +188,7 @@ Test(table, cursor_fetch_of_what_is_missing_is_corruption) {
   fixture_init(&fx);
   struct tlx_txn *txn = with_numbers(&fx, 1);
   struct tlx_cursor cursor;
-  struct tlx_key key = number(1);
+  struct tlx_db_key key = number(1);
   tlx_cursor_open(&cursor, txn, PLAY);
   cr_assert(tlx_cursor_first(&cursor));
   cr_assert_null(tlx_cursor_fetch(&cursor, TLX_TABLE_ORDER, &key));
@@ -231,10 +231,10 @@ Test(table, newer_record_in_the_store) {
   fixture_init(&fx);
   Telovix__Store__V1__OperatorRecord record = TELOVIX__STORE__V1__OPERATOR_RECORD__INIT;
   uint8_t data[64];
-  struct tlx_key key;
+  struct tlx_db_key key;
   record.name = (char *)"anna";
   record.schema = 7;
-  cr_assert(tlx_key_operator("anna", &key));
+  cr_assert(tlx_db_key_operator("anna", &key));
   struct tlx_txn *txn = fixture_write(&fx);
   tlx_table_put_raw(txn, TLX_TABLE_OPERATOR, &key, data, pack(&record.base, data, sizeof data));
   fixture_commit(txn);
@@ -268,11 +268,11 @@ Test(table, bytes_fields_of_a_wrong_length) {
   fixture_init(&fx);
   Telovix__Store__V1__OperatorRecord record = TELOVIX__STORE__V1__OPERATOR_RECORD__INIT;
   uint8_t data[64], serial[32] = {1};
-  struct tlx_key key;
+  struct tlx_db_key key;
   record.schema = 1;
   record.name = (char *)"anna";
   const size_t lengths[] = {1, 15, 17, 32};
-  cr_assert(tlx_key_operator("anna", &key));
+  cr_assert(tlx_db_key_operator("anna", &key));
   for (size_t i = 0; i < 4; i++) {
     record.serial = (ProtobufCBinaryData){lengths[i], serial};
     cr_assert_eq(unpack(TLX_TABLE_OPERATOR, data, pack(&record.base, data, sizeof data)),
@@ -322,9 +322,9 @@ Test(table, too_large_a_record) {
   fixture_init(&fx);
   Telovix__Store__V1__RequestRecord record = TELOVIX__STORE__V1__REQUEST_RECORD__INIT;
   uint8_t *reply = calloc(1, TLX_RECORD_MAX);
-  struct tlx_key key;
+  struct tlx_db_key key;
   cr_assert(reply);
-  cr_assert(tlx_key_request("anna", "r", &key));
+  cr_assert(tlx_db_key_request("anna", "r", &key));
   struct tlx_txn *txn = fixture_write(&fx);
   record.reply = (ProtobufCBinaryData){TLX_RECORD_MAX - 64, reply};
   tlx_table_put(txn, TLX_TABLE_REQUEST, &key, &record.base);
@@ -342,7 +342,7 @@ Test(table, append_refuses_what_is_not_behind) {
   fixture_init(&fx);
   Telovix__Store__V1__OrderRecord record = fixture_order("kill_a", "sensor_a", 1);
   struct tlx_txn *txn = fixture_write(&fx);
-  struct tlx_key five = number(5), four = number(4);
+  struct tlx_db_key five = number(5), four = number(4);
   tlx_table_append(txn, TLX_TABLE_ORDER, &five, &record.base);
   cr_assert_eq(tlx_txn_err(txn), 0);
   tlx_table_append(txn, TLX_TABLE_ORDER, &four, &record.base);
@@ -362,7 +362,7 @@ Test(table, a_record_of_another_table_is_refused) {
   fixture_init(&fx);
   Telovix__Store__V1__OrderRecord record = fixture_order("kill_a", "sensor_a", 1);
   struct tlx_txn *txn = fixture_write(&fx);
-  struct tlx_key key = number(5);
+  struct tlx_db_key key = number(5);
   tlx_table_put(txn, TLX_TABLE_TOKEN, &key, &record.base);
   fixture_commit_fails(txn, -EINVAL);
   /* An index has no record. */

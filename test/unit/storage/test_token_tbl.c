@@ -164,9 +164,9 @@ Test(token_tbl, each_newest_first) {
 Test(token_tbl, index_entry_without_token) {
   FIXTURE fx;
   fixture_init(&fx);
-  struct tlx_key key;
+  struct tlx_db_key key;
   struct tlx_txn *txn = fixture_write(&fx);
-  cr_assert(tlx_key_id("token_a", &key));
+  cr_assert(tlx_db_key_id("token_a", &key));
   tlx_table_put_number(txn, TLX_TABLE_TOKEN_ID, &key, 5);
   cr_assert_null(tlx_token_get(txn, "token_a"));
   fixture_commit_fails(txn, TLX_E_CORRUPT);
