@@ -13,12 +13,13 @@ struct tlx_client_call;
 
 struct tlx_client_call_options {
   struct tlx_channel *channel;
-  const char *path;                      /* "/package.Service/Method"; static */
-  const ProtobufCMessage *request;       /* packed before the function returns */
+  const char *path;                /* "/package.Service/Method"; static */
+  const ProtobufCMessage *request; /* packed before the function returns */
   const ProtobufCMessageDescriptor *reply;
-  uint64_t timeout_ms;                   /* sent as grpc-timeout and kept here; 0 = none */
-  bool wait_for_ready;                   /* false: fails UNAVAILABLE at once in TLX_CHANNEL_FAILURE */
-  size_t max_message;                    /* 0 = TLX_MESSAGE_MAX */
+  bool is_stream;      /* server-streaming */
+  uint64_t timeout_ms; /* sent as grpc-timeout and kept here; 0 = none */
+  bool wait_for_ready; /* false: fails UNAVAILABLE at once in TLX_CHANNEL_FAILURE */
+  size_t max_message;  /* 0 = TLX_MESSAGE_MAX */
   /* The server's response head arrived (may be NULL): the call stands. */
   void (*started)(struct tlx_client_call *call, void *arg);
   /* Each message; lives for the callback. Unary calls get it exactly once before an OK end. */
@@ -30,12 +31,13 @@ struct tlx_client_call_options {
   void *arg;
 };
 
-/* Starts; callbacks never run before it returned. A call that never reached a server (REFUSED_STREAM, above the
- * last id of GOAWAY, connection lost before its headers were written) is sent again by itself once;
- * others end UNAVAILABLE. 0 or -ENOMEM. */
+/* Starts; callbacks never run before it returned. A call that never reached a server
+ * (REFUSED_STREAM, above the last id of GOAWAY, connection lost before its headers were written) is
+ * sent again by itself once; others end UNAVAILABLE. 0 or -ENOMEM. */
 int tlx_client_call_start(const struct tlx_client_call_options *options,
                           struct tlx_client_call **ret_call);
 /* RST_STREAM CANCEL; `done` comes with CANCELLED in a later turn. */
 void tlx_client_call_cancel(struct tlx_client_call *call);
-/* True when the request may have reached the server (for "outcome unknown"). Usable inside `done`. */
+/* True when the request may have reached the server (for "outcome unknown"). Usable inside `done`.
+ */
 bool tlx_client_call_was_sent(const struct tlx_client_call *call);

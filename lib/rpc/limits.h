@@ -27,6 +27,8 @@
 #define TLX_UNSENT_LOW (256u << 10)
 /* Unsent bytes of one server stream: a slower reader ends with RESOURCE_EXHAUSTED. */
 #define TLX_STREAM_QUEUE_MAX (1u << 20)
+/* Unsent bytes of all streams of a connection: above, its further calls are refused. */
+#define TLX_CONN_QUEUE_MAX (8u << 20)
 /* TCP accept to finished TLS handshake. */
 #define TLX_HANDSHAKE_TIMEOUT_MS 10000u
 /* Headers to complete request, for calls without a deadline: "slow post" needs a bound. */

@@ -42,7 +42,7 @@ struct tlx_server_options {
   /* Told of each refused or failed call before its status is sent, and of protocol-level refusals (may be
    * NULL). */
   void (*failed)(struct tlx_call *call, const struct tlx_status *status);
-  /* A connection finished TLS / is gone (may be NULL). */
+  /* A connection that finished TLS is gone, and all its calls before it (may be NULL). */
   void (*conn_closed)(void *ctx, uint64_t conn_id, void *conn_data);
   /* Whether a new TCP peer is known, so that it is not counted as a stranger (may be NULL = all strangers). */
   bool (*peer_known)(void *ctx, const char *ip);
@@ -57,9 +57,11 @@ int tlx_server_listen(struct tlx_server *server, const char *address);
 uint16_t tlx_server_port(const struct tlx_server *server);
 /* New connections use |ctx| from now on; running ones keep theirs. */
 void tlx_server_set_tls(struct tlx_server *server, struct tlx_tls_ctx *tls_ctx);
-/* Graceful stop (grpc.md §4): listeners off, health NOT_SERVING, GOAWAY, PING, GOAWAY, running calls end, long
- * streams get UNAVAILABLE after |grace_ms|, then |done| (once). */
-void tlx_server_drain(struct tlx_server *server, uint32_t grace_ms, void (*done)(void *arg), void *arg);
+/* Graceful stop: listeners off, GOAWAY, PING, GOAWAY; running calls end, what still runs after
+ * |grace_ms| gets |status| (copied), then |done| (once, when the last connection is gone). The caller
+ * turns health to NOT_SERVING before. */
+void tlx_server_drain(struct tlx_server *server, uint32_t grace_ms, const struct tlx_status *status,
+                      void (*done)(void *arg), void *arg);
 /* Ends every call on connections for which |match| is true with |status|, then GOAWAY and close. */
 void tlx_server_end_conns(struct tlx_server *server, bool (*match)(void *arg, void *conn_data),
                           void *arg, const struct tlx_status *status);
