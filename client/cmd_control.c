@@ -70,6 +70,7 @@ static int wait_for_end(struct kill *kill, uint64_t until_mono_ms) {
     Telovix__V1__GetKillRequest request = TELOVIX__V1__GET_KILL_REQUEST__INIT;
     request.order_id = kill->order_id;
     struct session_call call = {.path = "/telovix.v1.ContainmentService/WatchKill",
+                                .is_stream = true,
                                 .request = &request.base,
                                 .reply = &telovix__v1__kill_order__descriptor,
                                 .timeout_ms = until_mono_ms - now_mono_ms,

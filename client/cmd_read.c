@@ -274,6 +274,7 @@ int cmd_sensors_watch(struct client *client) {
   Telovix__V1__WatchFleetRequest request = TELOVIX__V1__WATCH_FLEET_REQUEST__INIT;
   request.include_revoked = client->args.all;
   struct session_call call = {.path = "/telovix.v1.FleetService/WatchFleet",
+                              .is_stream = true,
                               .request = &request.base,
                               .reply = &telovix__v1__fleet_event__descriptor,
                               .timeout_ms = client->args.timeout_ms, /* none unless asked for */

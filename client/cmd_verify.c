@@ -57,6 +57,7 @@ int cmd_audit_verify(struct client *client) {
   Telovix__V1__ExportAuditRequest request = TELOVIX__V1__EXPORT_AUDIT_REQUEST__INIT;
   request.from_seq = 1;
   struct session_call call = {.path = "/telovix.v1.AuditService/ExportAudit",
+                              .is_stream = true,
                               .request = &request.base,
                               .reply = &telovix__v1__audit_record__descriptor,
                               .timeout_ms = client->args.timeout_ms, /* a long log may take long */

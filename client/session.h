@@ -21,6 +21,7 @@ struct session_call {
   const char *path;
   const ProtobufCMessage *request;
   const ProtobufCMessageDescriptor *reply;
+  bool is_stream;      /* server-streaming */
   uint64_t timeout_ms; /* 0 = none */
   /* Each message; lives for the callback. False ends the call (as if OK). */
   bool (*message)(void *arg, const ProtobufCMessage *message);

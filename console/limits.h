@@ -18,13 +18,13 @@
 #define PAGE_DEFAULT 50u
 #define PAGE_MAX 1000u
 #define PAGE_AUDIT_MAX 5000u
-#define PAGE_BYTES_MAX (512u << 10)        /* a page ends early here */
-#define WRITER_OPS_MAX 4096u               /* queued ops; more get RESOURCE_EXHAUSTED */
+#define PAGE_BYTES_MAX (512u << 10) /* a page ends early here */
+#define WRITER_OPS_MAX 4096u        /* queued ops; more get RESOURCE_EXHAUSTED */
 #define WRITER_BYTES_MAX (16u << 20)
-#define BASELINE_AGE_MAX_MS 30000u         /* spec §5.1: a baseline is aged by at most this */
-#define DENIED_ANONYMOUS_PER_MIN 60u       /* audited in full; more become one summary */
-#define DENIED_SOURCES_MAX 4096u           /* remembered (source, method) pairs */
-#define CHECKPOINT_INTERVAL_MS 10000u      /* last-seen times are written behind */
+#define BASELINE_AGE_MAX_MS 30000u    /* spec §5.1: a baseline is aged by at most this */
+#define DENIED_ANONYMOUS_PER_MIN 60u  /* audited in full; more become one summary */
+#define DENIED_SOURCES_MAX 4096u      /* remembered (source, method) pairs */
+#define CHECKPOINT_INTERVAL_MS 10000u /* last-seen times are written behind */
 #define SENSOR_CERT_LIFE_MS (30ull * 24 * 3600 * 1000)
 #define OPERATOR_CERT_LIFE_MS (365ull * 24 * 3600 * 1000)
 #define SERVER_CERT_LIFE_MS (90ull * 24 * 3600 * 1000)

@@ -18,8 +18,8 @@
 #define AMBIGUOUS_IDS_MAX 8u
 
 /* A remembered reply is a protobuf message, and none starts with this byte (field number 0). Behind
- * it stand, each with its NUL, the reason and the sentence of the refusal that a retry gets in place
- * of a reply that was shown once. */
+ * it stand, each with its NUL, the reason and the sentence of the refusal that a retry gets in
+ * place of a reply that was shown once. */
 #define ONCE_MARK 0x00
 
 /* ---- running with the rules of request ids ---- */

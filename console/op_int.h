@@ -7,8 +7,8 @@
 
 /* What only the op files share: details of audit records as JSON, and the end of a kill order. */
 
-/* op_audit with |detail| as compact JSON with sorted keys. Takes |detail|; NULL (no memory) fails the
- * transaction. */
+/* op_audit with |detail| as compact JSON with sorted keys. Takes |detail|; NULL (no memory) fails
+ * the transaction. */
 void op_audit_json(struct op *op, struct tlx_txn *txn, const char *action_type, bool success,
                    const char *sensor_id, json_t *detail);
 /* op_refuse with what was asked beside the reason. Takes |asked|. */

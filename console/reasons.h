@@ -68,14 +68,12 @@
     "this operator has as many watches open as one may")                                           \
   X(WATCH_TOO_SLOW, "watch_too_slow", RESOURCE_EXHAUSTED,                                          \
     "the reader of this stream is too slow: open it again")                                        \
-  X(WAKE_REPLACED, "wake_replaced", ABORTED,                                                       \
-    "a newer wake stream of this sensor took over")                                                \
+  X(WAKE_REPLACED, "wake_replaced", ABORTED, "a newer wake stream of this sensor took over")       \
   X(CONSOLE_STOPPING, "console_stopping", UNAVAILABLE, "the Console is stopping: try again soon")  \
   X(BUSY, "busy", RESOURCE_EXHAUSTED,                                                              \
     "too many changes wait to be stored; nothing was done: try again")                             \
   X(NO_MEMORY, "no_memory", RESOURCE_EXHAUSTED, "out of memory; nothing was done: try again")      \
-  X(STORE_FULL, "store_full", RESOURCE_EXHAUSTED,                                                  \
-    "the Console's store is full; nothing was done")                                               \
+  X(STORE_FULL, "store_full", RESOURCE_EXHAUSTED, "the Console's store is full; nothing was done") \
   X(STORE_FAILED, "store_failed", INTERNAL, "the Console's store failed; nothing was done")
 
 enum reason {

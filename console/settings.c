@@ -213,12 +213,9 @@ static int set_strangers(void *target, const char *value, char *why) {
 }
 
 static const struct tlx_setting list[] = {
-    {"console", "listen", set_listen},
-    {"console", "advertise", set_advertise},
-    {"console", "stale_after", set_stale_after},
-    {"console", "heartbeat_interval", set_interval},
-    {"console", "map_size", set_map_size},
-    {"console", "stranger_handshakes", set_strangers},
+    {"console", "listen", set_listen},           {"console", "advertise", set_advertise},
+    {"console", "stale_after", set_stale_after}, {"console", "heartbeat_interval", set_interval},
+    {"console", "map_size", set_map_size},       {"console", "stranger_handshakes", set_strangers},
 };
 
 void settings_init(struct settings *settings) {

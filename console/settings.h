@@ -7,7 +7,8 @@
 /* What an administrator can set: section [console] of console.ini, below the flags of the command
  * line (spec §12). */
 
-#define SETTINGS_ADVERTISE_MAX 8u /* addresses of one Console; each is in every enrollment reply */
+#define SETTINGS_ADVERTISE_MAX 8u /* addresses of one Console; each is in every enrollment reply   \
+                                   */
 #define SETTINGS_ADDRESS_MAX 264u /* [HOST]:PORT with the longest DNS name */
 
 struct settings {
@@ -25,8 +26,8 @@ struct settings {
 /* The defaults. The heartbeat interval is 15 s, or a sixth of a stale threshold below 90 s. */
 void settings_init(struct settings *settings);
 /* Reads |path| over the defaults, and checks what the settings mean together. 0; -ENOENT when there
- * is no file (settings are the defaults); else a negative error and a sentence with file and line in
- * |why| (512 bytes). |ret_settings| is untouched on failure. */
+ * is no file (settings are the defaults); else a negative error and a sentence with file and line
+ * in |why| (512 bytes). |ret_settings| is untouched on failure. */
 int settings_read(const char *path, struct settings *ret_settings, char *why);
 /* Checks and stores one value, as the file does; the flags of the command line use these. |why| of
  * 256. 0 or TLX_E_MALFORMED / TLX_E_LIMIT. */

@@ -3,6 +3,7 @@
  * understood is refused. */
 #include "pki/cert.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
 
@@ -103,6 +104,7 @@ static int parse_alt_names(struct tlx_bytes value, struct tlx_cert *cert) {
   tlx_reader_init(&reader, value.data, value.len);
   tlx_der_read(&reader, 0x30, &content);
   if (reader.err) return TLX_E_MALFORMED;
+  cert->alt_names = content;
   tlx_reader_init(&reader, content.data, content.len);
   while (tlx_reader_left(&reader)) {
     tlx_der_read_any(&reader, &tag, &name, &whole);
@@ -276,4 +278,23 @@ int tlx_cert_parse_pem(const void *pem, size_t len, struct tlx_buf *storage,
   }
   *ret_n = n;
   return 0;
+}
+
+bool tlx_cert_has_host(const struct tlx_cert *cert, const char *host) {
+  struct tlx_reader reader;
+  struct tlx_bytes name, whole;
+  uint8_t tag, address[16], wanted_tag = 0x82; /* dNSName */
+  const void *wanted = host;
+  size_t len = strlen(host);
+  if (inet_pton(AF_INET, host, address) == 1)
+    len = 4, wanted = address, wanted_tag = 0x87;
+  else if (inet_pton(AF_INET6, host, address) == 1)
+    len = 16, wanted = address, wanted_tag = 0x87;
+  tlx_reader_init(&reader, cert->alt_names.data, cert->alt_names.len);
+  while (tlx_reader_left(&reader)) {
+    tlx_der_read_any(&reader, &tag, &name, &whole);
+    if (reader.err) return false;
+    if (tag == wanted_tag && name.len == len && memcmp(name.data, wanted, len) == 0) return true;
+  }
+  return false;
 }

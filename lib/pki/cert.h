@@ -40,7 +40,7 @@ int tlx_cert_issue(const struct tlx_cert_template *template, const struct tlx_ke
 
 /* A parsed certificate; every field points into the DER that was parsed, or is copied in. */
 struct tlx_cert {
-  struct tlx_bytes der, tbs, spki, signature, issuer_name, subject_name;
+  struct tlx_bytes der, tbs, spki, signature, issuer_name, subject_name, alt_names;
   uint8_t serial[20];
   size_t serial_len; /* without a leading zero byte */
   uint64_t not_before_wall_ms, not_after_wall_ms;
@@ -58,6 +58,9 @@ int tlx_cert_parse(struct tlx_bytes der, struct tlx_cert *ret_cert);
 int tlx_cert_verify_issued(const struct tlx_cert *cert, const struct tlx_cert *issuer);
 /* 0, TLX_E_CERT_EXPIRED or TLX_E_CERT_NOT_YET_VALID at |wall_ms|. */
 int tlx_cert_check_time(const struct tlx_cert *cert, uint64_t wall_ms);
+
+/* Whether the subject alternative names hold |host|: a DNS name byte for byte, or an IP literal. */
+bool tlx_cert_has_host(const struct tlx_cert *cert, const char *host);
 
 /* Makes a PKCS#10 request for |key| with CN |cn|; DER appended. */
 int tlx_csr_make(const struct tlx_key *key, const char *cn, struct tlx_buf *ret_der);

@@ -166,6 +166,7 @@ static void start_sensor(struct fleet *fleet, unsigned i) {
                                          .path = "/telovix.v1.SensorService/Wake",
                                          .request = &request.base,
                                          .reply = &telovix__v1__wake_message__descriptor,
+                                         .is_stream = true,
                                          .wait_for_ready = true,
                                          .message = woken,
                                          .done = wake_ended,

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "console/console.h"
+#include "rpc/call.h"
+
+/* Who calls, found out afresh for each request from the certificate of the connection and the store
+ * (spec §2), and whether that caller may call this method (console/authz.h). Loop thread. */
+
+enum caller_kind { CALLER_ANONYMOUS, CALLER_SENSOR, CALLER_OPERATOR };
+/* Lives with the call (tlx_call_data). */
+struct caller {
+  enum caller_kind kind;
+  char name[64]; /* sensor id or operator name; what the certificate says, also when refused */
+  unsigned role; /* of operators: telovix.v1.Role */
+  bool audited;  /* an op of this call writes its own audit record, also when it refuses */
+};
+/* Lives with the connection: the chain is judged once, since neither it nor the CA changes under
+ * it. */
+struct caller_conn {
+  bool judged;
+  int verdict;
+  char sensor_id[32]; /* counted as a connection of this sensor; empty = none */
+};
+
+/* The server's authorize hook. */
+bool authn_authorize(struct tlx_call *call, size_t *max_message, struct tlx_status *status);
+static inline struct console *console_of(const struct tlx_call *call) {
+  return tlx_call_ctx(call);
+}
+static inline struct caller *caller_of(struct tlx_call *call) {
+  return tlx_call_data(call);
+}
+/* Fills who asks and when; |reason| and |request_id| may be NULL. */
+void authn_fill_actor(struct tlx_call *call, const char *reason, const char *request_id,
+                      struct op_actor *ret_actor);

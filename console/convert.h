@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+#include "common/arena.h"
+#include "console/console.h"
+#include "storage/txn.h"
+#include "telovix/store/v1/store.pb-c.h"
+#include "telovix/v1/audit.pb-c.h"
+#include "telovix/v1/fleet.pb-c.h"
+#include "telovix/v1/sensor.pb-c.h"
+#include "telovix/v1/token.pb-c.h"
+#include "telovix/v1/types.pb-c.h"
+
+/* Records of the store as messages of the wire. Everything is copied into |arena|; NULL when that
+ * is full. Pure but for convert_sensor, which also reads live state and clock (loop thread). */
+
+/* Absent (NULL) for 0. */
+Google__Protobuf__Timestamp *convert_time(uint64_t wall_ms, struct tlx_arena *arena);
+Google__Protobuf__Duration *convert_duration(uint64_t ms, struct tlx_arena *arena);
+/* Milliseconds of a duration that a caller sent; false when it is negative or out of range. */
+bool convert_duration_ms(const Google__Protobuf__Duration *duration, uint64_t *ret_ms);
+/* Milliseconds since 1970 of a time that a caller sent; false when it lies before or is out of
+ * range. */
+bool convert_time_ms(const Google__Protobuf__Timestamp *time, uint64_t *ret_wall_ms);
+
+Telovix__V1__KillOrder *convert_order(const Telovix__Store__V1__OrderRecord *record,
+                                      struct tlx_arena *arena);
+Telovix__V1__PendingKill *convert_pending(const Telovix__Store__V1__OrderRecord *record,
+                                          struct tlx_arena *arena);
+Telovix__V1__Sensor *convert_sensor(struct console *console, struct tlx_txn *txn,
+                                    const Telovix__Store__V1__SensorRecord *record,
+                                    struct tlx_arena *arena);
+Telovix__V1__EnrollmentToken *convert_token(const Telovix__Store__V1__TokenRecord *record,
+                                            uint64_t now_wall_ms, struct tlx_arena *arena);
+Telovix__V1__AuditRecord *convert_audit(const Telovix__Store__V1__AuditRecord *record,
+                                        struct tlx_arena *arena);
+/* Status and health of a sensor now. */
+void convert_health(struct console *console, const Telovix__Store__V1__SensorRecord *record,
+                    struct health *ret_health);

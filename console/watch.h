@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+#include <stdbool.h>
+
+#include "console/console.h"
+#include "rpc/call.h"
+
+/* Operators' open streams: one order until its end, or the whole fleet. Each gets the current state
+ * first, then the changes; what changes faster than a reader reads is folded, so that no queue
+ * grows. Loop thread. */
+struct watch;
+
+int watch_new(struct console *console, struct watch **ret_watch);
+/* All streams must have ended. */
+void watch_free(struct watch *watch);
+/* Streams the order |order_id|; ends the call after its end state. */
+void watch_order(struct watch *watch, struct tlx_call *call, const char *order_id);
+/* Streams the fleet. RESOURCE_EXHAUSTED too_many_watches above WATCHES_PER_OPERATOR_MAX. */
+void watch_fleet(struct watch *watch, struct tlx_call *call, bool include_revoked);
+/* An order was committed in another state. */
+void watch_order_changed(struct watch *watch, const char *order_id);
+/* Something that may change status or health of a sensor has happened. */
+void watch_sensor_changed(struct watch *watch, const char *sensor_id);
+/* Each second: health that changes by the clock alone. */
+void watch_turn(struct watch *watch);
+/* Ends every stream with |status|. */
+void watch_end_all(struct watch *watch, const struct tlx_status *status);
