@@ -18,6 +18,7 @@
 
 struct watch;
 struct deny;
+struct peers;
 
 struct console {
   struct tlx_builtin *builtin; /* first: rpc/builtin.h finds it here */
@@ -25,13 +26,14 @@ struct console {
   const struct tlx_clock *clock;
   const char *data, *config; /* folder; settings file of the command line, or NULL */
   struct settings settings;
-  struct settings flags; /* what the command line fixed, above the file */
+  const struct settings *flags; /* what the command line fixed, above the file */
   bool has_listen_flag;
   struct tlx_store *store;
   struct writer *writer;
   struct live *live;
   struct watch *watch;
   struct deny *deny;
+  struct peers *peers;
   struct trust trust;
   struct tlx_server *server;
   char fleet_id[32], fleet_name[256];
@@ -41,9 +43,7 @@ struct console {
   uv_signal_t sigterm, sigint, sighup;
   uv_timer_t second;
   uint64_t checkpoint_mono_ms, certificate_mono_ms;
-  unsigned n_handles; /* of the loop, ours, not closed */
   bool stopping, checkpointing, sweeping;
-  int exit_status;
 };
 
 /* Runs the Console until SIGTERM or SIGINT. |flags| holds listen address when |has_listen|. Returns

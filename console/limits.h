@@ -24,6 +24,7 @@
 #define BASELINE_AGE_MAX_MS 30000u    /* spec §5.1: a baseline is aged by at most this */
 #define DENIED_ANONYMOUS_PER_MIN 60u  /* audited in full; more become one summary */
 #define DENIED_SOURCES_MAX 4096u      /* remembered (source, method) pairs */
+#define KNOWN_PEERS_MAX 65536u             /* addresses of sensors that are remembered */
 #define CHECKPOINT_INTERVAL_MS 10000u /* last-seen times are written behind */
 #define SENSOR_CERT_LIFE_MS (30ull * 24 * 3600 * 1000)
 #define OPERATOR_CERT_LIFE_MS (365ull * 24 * 3600 * 1000)

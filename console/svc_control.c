@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "console/svc.h"
 #include "console/watch.h"
 #include "rpc/limits.h"
+#include "rpc/pb_scan.h"
 #include "telovix/v1/containment.pb-c.h"
 
 /* Orders to sensors (ContainmentService). */
@@ -227,11 +229,7 @@ void svc_list_kills(struct tlx_call *call, const ProtobufCMessage *message) {
     svc_fail_status(call, &status);
     return;
   }
-  if (key_len) {
-    struct tlx_reader reader;
-    tlx_reader_init(&reader, key, key_len);
-    before_no = tlx_read_u64be(&reader);
-  }
+  if (key_len) page_key_number(key, key_len, &before_no);
   struct tlx_txn *txn TLX_AUTOTXN = NULL;
   if (!svc_begin(call, &txn)) return;
   const Telovix__Store__V1__SensorRecord *sensor = NULL;
@@ -250,10 +248,7 @@ void svc_list_kills(struct tlx_call *call, const ProtobufCMessage *message) {
   reply.orders = page.orders;
   reply.n_orders = page.n;
   if (page.more) {
-    struct tlx_buf no = {0};
-    tlx_buf_add_u64be(&no, page.last_no);
-    page_token_format(filter, no.data, no.len, token);
-    tlx_buf_done(&no);
+    page_token_format_number(filter, page.last_no, token);
     reply.next_page_token = token;
   }
   svc_reply(call, &reply.base);

@@ -9,6 +9,7 @@
 #include "console/deny.h"
 #include "console/limits.h"
 #include "console/op_report.h"
+#include "console/peers.h"
 #include "console/svc.h"
 #include "console/watch.h"
 #include "storage/audit_tbl.h"
@@ -268,6 +269,7 @@ void svc_heartbeat(struct tlx_call *call, const ProtobufCMessage *message) {
   }
   live_touch(console->live, live, request->boot_id.data, request->boot_ns,
              tlx_call_client_ip(call));
+  peers_add(console->peers, tlx_call_client_ip(call));
   if (request->usage)
     live_usage(console->live, live, request->usage->rss_bytes, request->usage->cpu_ms,
                request->counters ? request->counters->error_lines : live->error_lines);

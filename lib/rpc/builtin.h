@@ -5,18 +5,19 @@
 
 #include "rpc/server.h"
 
-/* The two standard services: grpc.health.v1.Health and grpc.reflection.{v1,v1alpha}.ServerReflection.
- * Loop thread. */
+/* The two standard services: grpc.health.v1.Health and
+ * grpc.reflection.{v1,v1alpha}.ServerReflection. Loop thread. */
 struct tlx_builtin;
 
-/* |descriptor_set| is a serialized google.protobuf.FileDescriptorSet with imports (embedded at build time; lives
- * longer). |services| are the names to list and to answer health for, without the standard ones. 0,
- * TLX_E_MALFORMED or -ENOMEM. */
+/* |descriptor_set| is a serialized google.protobuf.FileDescriptorSet with imports (embedded at
+ * build time; lives longer). |services| are the names to list and to answer health for, without the
+ * standard ones. 0, TLX_E_MALFORMED or -ENOMEM. */
 int tlx_builtin_new(const void *descriptor_set, size_t len, const char *const *services,
                     size_t n_services, struct tlx_builtin **ret_builtin);
 void tlx_builtin_free(struct tlx_builtin *builtin);
-/* The method table: |own| methods and the standard ones behind them. Heap, the caller frees; NULL when out of
- * memory. Handlers of the standard ones find |builtin| through tlx_builtin_of_call below. */
+/* The method table: |own| methods and the standard ones behind them. Heap, the caller frees; NULL
+ * when out of memory. Handlers of the standard ones find |builtin| through tlx_builtin_of_call
+ * below. */
 struct tlx_method *tlx_builtin_methods(struct tlx_builtin *builtin, const struct tlx_method *own,
                                        size_t n_own, size_t *ret_n);
 /* The application tells where its builtin is: the first member of the server's ctx struct must be a
