@@ -11,10 +11,11 @@
 static const char prefix[] = "telovix-audit-v1"; /* hashed with its NUL */
 
 static void add_field(struct tlx_sha256 *sha, bool present, const void *data, size_t len) {
+  if (!present) len = 0;
   uint8_t head[5] = {present, (uint8_t)(len >> 24), (uint8_t)(len >> 16), (uint8_t)(len >> 8),
                      (uint8_t)len};
-  tlx_sha256_add(sha, head, present ? 5 : 1);
-  if (present) tlx_sha256_add(sha, data, len);
+  tlx_sha256_add(sha, head, sizeof head);
+  if (len) tlx_sha256_add(sha, data, len);
 }
 
 static void add_text(struct tlx_sha256 *sha, const Telovix__V1__AuditRecord *record,

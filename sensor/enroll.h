@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+#include <stddef.h>
+
+/* `telovix-sensor enroll` (spec §2.1). */
+#define ENROLL_LABELS_MAX 32u
+
+struct enroll_request {
+  const char *console, *ca_cert_hash, *token, *state;
+  const char *node_name; /* NULL = the host's name */
+  struct {
+    const char *key, *value;
+  } labels[ENROLL_LABELS_MAX];
+  size_t n_labels;
+};
+
+/* Prints what happened. Returns the exit status of the process: 0 enrolled, 1 failed, 2 wrong
+ * usage, 3 the answer was lost (the same command is safe to repeat). */
+int enroll_run(const struct enroll_request *request);

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "sensor/local.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "common/bytes.h"
+#include "common/cleanup.h"
+#include "common/err.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/text.h"
+#include "sensor/identity.h"
+
+#define SOCKET "control.sock"
+#define ANSWER_MAX (64u << 10)
+#define ANSWER_TIMEOUT_MS 3000
+
+struct local {
+  uv_pipe_t pipe;
+  char *path;
+  json_t *(*describe)(void *arg);
+  void *arg;
+};
+
+/* One answer on its way. */
+struct answer {
+  uv_pipe_t pipe;
+  uv_write_t write;
+  char *text;
+};
+
+/* ---- the running sensor's side ---- */
+
+static void on_answer_closed(uv_handle_t *handle) {
+  struct answer *answer = handle->data;
+  free(answer->text);
+  free(answer);
+}
+
+static void on_answered(uv_write_t *write, int status) {
+  struct answer *answer = write->data;
+  uv_close((uv_handle_t *)&answer->pipe, on_answer_closed);
+}
+
+static void on_connection(uv_stream_t *server, int status) {
+  struct local *local = server->data;
+  struct answer *answer = status == 0 ? calloc(1, sizeof *answer) : NULL;
+  if (!answer) return;
+  uv_pipe_init(server->loop, &answer->pipe, 0);
+  answer->pipe.data = answer->write.data = answer;
+  json_t *object = local->describe(local->arg);
+  answer->text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+  json_decref(object);
+  uv_buf_t buf = uv_buf_init(answer->text, answer->text ? (unsigned)strlen(answer->text) : 0);
+  if (uv_accept(server, (uv_stream_t *)&answer->pipe) != 0 || !answer->text ||
+      uv_write(&answer->write, (uv_stream_t *)&answer->pipe, &buf, 1, on_answered) != 0)
+    uv_close((uv_handle_t *)&answer->pipe, on_answer_closed);
+}
+
+static void on_local_closed(uv_handle_t *handle) {
+  struct local *local = handle->data;
+  free(local->path);
+  free(local);
+}
+
+int local_new(uv_loop_t *loop, const char *folder, json_t *(*describe)(void *arg), void *arg,
+              struct local **ret_local) {
+  struct local *local = calloc(1, sizeof *local);
+  if (!local) return -ENOMEM;
+  local->describe = describe;
+  local->arg = arg;
+  local->path = tlx_path_join(folder, SOCKET);
+  uv_pipe_init(loop, &local->pipe, 0);
+  local->pipe.data = local;
+  int err = local->path ? 0 : -ENOMEM;
+  if (!err && strlen(local->path) >= sizeof((struct sockaddr_un *)0)->sun_path) err = -ENAMETOOLONG;
+  /* The state folder is locked by us: a socket that is there is left over from a crash. */
+  if (!err) (void)unlink(local->path);
+  mode_t mask = umask(0177);
+  if (!err) err = uv_pipe_bind(&local->pipe, local->path);
+  umask(mask);
+  if (!err) err = uv_listen((uv_stream_t *)&local->pipe, 8, on_connection);
+  if (err) {
+    uv_close((uv_handle_t *)&local->pipe, on_local_closed);
+    return err;
+  }
+  *ret_local = local;
+  return 0;
+}
+
+void local_close(struct local *local) {
+  (void)unlink(local->path);
+  uv_close((uv_handle_t *)&local->pipe, on_local_closed);
+}
+
+/* ---- the asking side ---- */
+
+/* 0 and the answer; -ENOENT or -ECONNREFUSED when no sensor runs. */
+static int ask(const char *folder, struct tlx_buf *answer) {
+  char *path TLX_AUTOFREE = tlx_path_join(folder, SOCKET);
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  int fd TLX_AUTOCLOSE = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (!path) return -ENOMEM;
+  if (strlen(path) >= sizeof address.sun_path) return -ENAMETOOLONG;
+  strcpy(address.sun_path, path);
+  if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0) return -errno;
+  tlx_buf_init(answer, ANSWER_MAX);
+  for (;;) {
+    struct pollfd item = {.fd = fd, .events = POLLIN};
+    int ready = poll(&item, 1, ANSWER_TIMEOUT_MS);
+    if (ready == 0) return -ETIMEDOUT;
+    uint8_t *out = ready > 0 ? tlx_buf_reserve(answer, 4096) : NULL;
+    if (!out) return ready < 0 ? -errno : answer->err;
+    ssize_t n = recv(fd, out, 4096, 0);
+    if (n < 0) return -errno;
+    if (n == 0) return 0;
+    answer->len += (size_t)n;
+  }
+}
+
+static const struct {
+  const char *key, *label;
+} lines[] = {
+    {"sensorId", "sensor"},
+    {"nodeName", "node"},
+    {"fleet", "fleet"},
+    {"certificateExpiresAt", "certificate until"},
+    {"uplink", "uplink"},
+    {"lastHeartbeatAt", "last heartbeat"},
+    {"lastError", "last error"},
+    {"generation", "generation in force"},
+    {"scope", "scope"},
+    {"canKill", "can kill"},
+    {"cannotKillBecause", "cannot kill because"},
+    {"kills", "kills since start"},
+    {"unacknowledgedResults", "results not acknowledged"},
+    {"version", "version"},
+};
+
+static void print_lines(const json_t *object) {
+  for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+    const json_t *value = json_object_get(object, lines[i].key);
+    char shown[512];
+    if (json_is_string(value) && *json_string_value(value))
+      printf("%-25s %s\n", lines[i].label,
+             tlx_text_escape(json_string_value(value), SIZE_MAX, shown, sizeof shown));
+    else if (json_is_integer(value))
+      printf("%-25s %lld\n", lines[i].label, (long long)json_integer_value(value));
+    else if (json_is_boolean(value))
+      printf("%-25s %s\n", lines[i].label, json_is_true(value) ? "yes" : "no");
+  }
+}
+
+static void print_object(json_t *object, bool json) {
+  if (json) {
+    char *text TLX_AUTOFREE = json_dumps(object, JSON_COMPACT);
+    puts(text ? text : "{}");
+  } else {
+    print_lines(object);
+  }
+}
+
+/* No sensor runs: what the files say. */
+static int status_of_files(const char *folder, bool json) {
+  struct identity *identity = calloc(1, sizeof *identity);
+  char why[512], ends[TLX_TIME_TEXT_MAX];
+  int err = identity ? identity_load(folder, identity, why) : -ENOMEM;
+  if (err) {
+    if (err == -ENOENT)
+      fprintf(stderr, "telovix-sensor status: %s holds no identity: enroll first\n", folder);
+    else
+      fprintf(stderr, "telovix-sensor status: %s\n", *why ? why : tlx_err_text(err));
+    free(identity);
+    return 1;
+  }
+  tlx_time_format(identity->not_after_wall_ms, ends);
+  json_t *object =
+      json_pack("{s:b, s:s, s:s, s:s, s:s, s:s}", "running", 0, "sensorId", identity->sensor_id,
+                "nodeName", identity->node_name, "fleet", identity->fleet_name,
+                "certificateExpiresAt", ends, "version", TLX_VERSION);
+  print_object(object, json);
+  json_decref(object);
+  identity_done(identity);
+  free(identity);
+  fprintf(stderr, "telovix-sensor status: no sensor runs with %s: nothing is carried out\n",
+          folder);
+  return 1;
+}
+
+int local_status(const char *folder, bool json) {
+  struct tlx_buf answer TLX_CLEANUP(tlx_buf_done) = {0};
+  int err = ask(folder, &answer);
+  if (err == -ENOENT || err == -ECONNREFUSED) return status_of_files(folder, json);
+  json_t *object = err ? NULL : json_loadb((char *)answer.data, answer.len, 0, NULL);
+  if (!object) {
+    fprintf(stderr, "telovix-sensor status: %s/" SOCKET ": %s\n", folder,
+            tlx_err_text(err ? err : TLX_E_MALFORMED));
+    return 1;
+  }
+  print_object(object, json);
+  json_decref(object);
+  return 0;
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+#include <stdint.h>
+
+#include "common/bytes.h"
+
+/* The first contact of enrollment (spec §2.1): a TLS handshake that sends nothing else, to read the
+ * server's chain and find the pinned CA in it. */
+
+/* What the pinned server showed: its CA, and the URI that its certificate carries. */
+struct pin_found {
+  struct tlx_buf ca_der;
+  char console_uri[256], fleet_id[32];
+};
+
+/* Connects to |address| (HOST:PORT), blocking for at most |timeout_ms| a step. 0;
+ * TLX_E_CERT_PIN and others with a sentence in |why| (512 bytes). Any thread. */
+int pin_fetch(const char *address, const uint8_t digest[32], uint32_t timeout_ms,
+              struct pin_found *ret_found, char *why);

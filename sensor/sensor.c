@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "sensor/sensor.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#include "common/check.h"
+#include "common/err.h"
+#include "common/log.h"
+#include "common/text.h"
+#include "sensor/heartbeat.h"
+#include "sensor/host.h"
+#include "sensor/identity.h"
+#include "sensor/kill.h"
+#include "sensor/local.h"
+#include "sensor/state.h"
+#include "sensor/uplink.h"
+
+struct sensor {
+  uv_loop_t loop;
+  const struct tlx_clock *clock;
+  const char *folder;
+  char scope[256]; /* path below the cgroup2 mount; empty = the whole host */
+  struct host host;
+  struct identity identity;
+  struct state *state;
+  struct killer *killer;
+  struct heartbeat heartbeat;
+  struct uplink *uplink;
+  struct local *local;
+  struct tlx_tls_ctx *tls_ctx;
+  uv_signal_t sigterm, sigint, sighup;
+  bool stopping;
+  char why[512];
+};
+
+/* ---- kills ---- */
+
+static void on_result(void *arg, const struct kill_result *result, bool is_end) {
+  struct sensor *sensor = arg;
+  if (is_end) {
+    struct tlx_buf packed = {0};
+    heartbeat_pack_result(result, &packed);
+    int err = packed.err
+                  ? packed.err
+                  : state_result_put(sensor->state, result->order_id, packed.data, packed.len);
+    if (err)
+      tlx_error(KILL, "order=%s the result cannot be kept: %s", result->order_id,
+                tlx_err_text(err));
+    tlx_buf_done(&packed);
+    sensor->heartbeat.n_kills += result->signalled_boot_ns != 0;
+  } else {
+    heartbeat_add_progress(&sensor->heartbeat, result);
+  }
+  /* The write of the file runs beside the report: if both are lost, the order comes again, and
+   * finds the process gone. */
+  uplink_beat(sensor->uplink);
+}
+
+static void start_orders(struct sensor *sensor, const Telovix__V1__HeartbeatReply *reply) {
+  for (size_t i = 0; i < reply->n_pending_kill_pids; i++) {
+    struct kill_order order;
+    if (!heartbeat_read_order(reply->pending_kill_pids[i], &order)) {
+      tlx_error(KILL,
+                "the Console sent an order that cannot be one; is it newer than this sensor?");
+      continue;
+    }
+    /* Its result waits to be acknowledged: it was carried out. */
+    if (state_result_has(sensor->state, order.order_id)) continue;
+    int err = killer_start(sensor->killer, &order);
+    if (err) tlx_error(KILL, "order=%s cannot begin: %s", order.order_id, tlx_err_text(err));
+  }
+}
+
+/* ---- uplink ---- */
+
+static void on_fill(void *arg, Telovix__V1__HeartbeatRequest *request) {
+  struct sensor *sensor = arg;
+  sensor->heartbeat.n_reconnects = uplink_reconnects(sensor->uplink);
+  heartbeat_fill(&sensor->heartbeat, request);
+}
+
+/* What the Console told last, and then the address of the enrollment, which worked once. */
+static size_t list_addresses(const struct sensor *sensor, const char **list) {
+  const char *const *told;
+  size_t n_told = state_addresses(sensor->state, &told), n = 0;
+  for (size_t i = 0; i < n_told; i++)
+    list[n++] = told[i];
+  for (unsigned i = 0; i < sensor->identity.n_addresses && n < STATE_ADDRESSES_MAX; i++) {
+    bool there = false;
+    for (size_t k = 0; k < n; k++)
+      there |= strcmp(list[k], sensor->identity.addresses[i]) == 0;
+    if (!there) list[n++] = sensor->identity.addresses[i];
+  }
+  return n;
+}
+
+static uint64_t on_reply(void *arg, const Telovix__V1__HeartbeatReply *reply) {
+  struct sensor *sensor = arg;
+  uint64_t interval_ms = heartbeat_apply(&sensor->heartbeat, reply);
+  if (reply->n_console_addresses &&
+      state_set_addresses(sensor->state, reply->console_addresses, reply->n_console_addresses)) {
+    const char *list[STATE_ADDRESSES_MAX];
+    uplink_set_addresses(sensor->uplink, list, list_addresses(sensor, list));
+  }
+  start_orders(sensor, reply);
+  if (sensor->heartbeat.has_more) uplink_beat(sensor->uplink);
+  return interval_ms;
+}
+
+static void on_failed(void *arg) {
+  heartbeat_retry(&((struct sensor *)arg)->heartbeat);
+}
+
+static uint64_t certificate_wall_ms(void *arg) {
+  return state_certificate_wall_ms(((struct sensor *)arg)->state);
+}
+
+static bool wants_no_wake(void) {
+#ifdef TLX_RELEASE
+  return false;
+#else
+  const char *value = getenv("TELOVIX_TEST_NO_WAKE");
+  return value && strcmp(value, "1") == 0;
+#endif
+}
+
+static int start_uplink(struct sensor *sensor) {
+  const char *list[STATE_ADDRESSES_MAX];
+  struct uplink_options options = {
+      .loop = &sensor->loop,
+      .clock = sensor->clock,
+      .tls_ctx = sensor->tls_ctx,
+      .addresses = list,
+      .n_addresses = list_addresses(sensor, list),
+      .no_wake = wants_no_wake(),
+      .fill = on_fill,
+      .reply = on_reply,
+      .failed = on_failed,
+      .arg = sensor,
+  };
+  return uplink_new(&options, &sensor->uplink);
+}
+
+/* ---- status ---- */
+
+static json_t *describe(void *arg) {
+  struct sensor *sensor = arg;
+  char scope[256], ends[TLX_TIME_TEXT_MAX], beat[TLX_TIME_TEXT_MAX] = "";
+  uint64_t beat_wall_ms = uplink_last_beat_wall_ms(sensor->uplink);
+  tlx_time_format(sensor->identity.not_after_wall_ms, ends);
+  if (beat_wall_ms) tlx_time_format(beat_wall_ms, beat);
+  snprintf(scope, sizeof scope, "%s", *sensor->scope ? sensor->scope : "whole host");
+  return json_pack(
+      "{s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:b, s:s, s:I, s:I, s:s}", "running",
+      1, "sensorId", sensor->identity.sensor_id, "nodeName", sensor->identity.node_name, "fleet",
+      sensor->identity.fleet_name, "fleetId", sensor->identity.fleet_id, "certificateExpiresAt",
+      ends, "uplink", uplink_state_name(uplink_state(sensor->uplink)), "lastError",
+      uplink_last_error(sensor->uplink), "lastHeartbeatAt", beat, "generation",
+      (json_int_t)sensor->heartbeat.desired_generation, "scope", scope, "canKill",
+      (int)sensor->host.in_initial_namespaces, "cannotKillBecause",
+      sensor->host.in_initial_namespaces ? "" : "not in the host's PID and time namespace", "kills",
+      (json_int_t)sensor->heartbeat.n_kills, "unacknowledgedResults",
+      (json_int_t)state_result_count(sensor->state), "version", TLX_VERSION);
+}
+
+/* ---- start and stop ---- */
+
+static void on_uplink_closed(void *arg) {
+  struct sensor *sensor = arg;
+  sensor->uplink = NULL;
+  if (sensor->state) state_close(sensor->state, NULL, NULL);
+}
+
+static void on_killer_closed(void *arg) {
+  struct sensor *sensor = arg;
+  if (sensor->uplink)
+    uplink_close(sensor->uplink, on_uplink_closed, sensor);
+  else
+    on_uplink_closed(sensor);
+}
+
+/* Killer first (its results need the state), then the uplink, then what is on disk. */
+static void close_parts(struct sensor *sensor) {
+  if (sensor->local) local_close(sensor->local);
+  if (sensor->killer)
+    killer_close(sensor->killer, on_killer_closed, sensor);
+  else
+    on_killer_closed(sensor);
+}
+
+static void on_terminate(uv_signal_t *handle, int number) {
+  struct sensor *sensor = handle->data;
+  if (sensor->stopping) return;
+  sensor->stopping = true;
+  tlx_notice(CORE, "stopping");
+  uv_close((uv_handle_t *)&sensor->sigterm, NULL);
+  uv_close((uv_handle_t *)&sensor->sigint, NULL);
+  uv_close((uv_handle_t *)&sensor->sighup, NULL);
+  close_parts(sensor);
+}
+
+static void on_hangup(uv_signal_t *handle, int number) {
+  struct sensor *sensor = handle->data;
+  uplink_retry(sensor->uplink);
+}
+
+static void start_signal(struct sensor *sensor, uv_signal_t *handle, uv_signal_cb cb, int number) {
+  uv_signal_init(&sensor->loop, handle);
+  handle->data = sensor;
+  uv_signal_start(handle, cb, number);
+}
+
+static int start_killer(struct sensor *sensor) {
+  struct killer_options options = {
+      .loop = &sensor->loop,
+      .clock = sensor->clock,
+      .proc = proc_system(),
+      .host = &sensor->host,
+      .scope_cgroup = sensor->scope,
+      .result = on_result,
+      .arg = sensor,
+  };
+  return killer_new(&options, &sensor->killer);
+}
+
+static int start(struct sensor *sensor) {
+  int err = identity_load(sensor->folder, &sensor->identity, sensor->why);
+  if (err == -ENOENT)
+    snprintf(sensor->why, sizeof sensor->why, "%.300s holds no identity: enroll first",
+             sensor->folder);
+  if (!err) err = host_read(&sensor->host);
+  if (!err) {
+    err = state_open(sensor->folder, &sensor->loop, sensor->clock, &sensor->state);
+    if (err)
+      snprintf(sensor->why, sizeof sensor->why, "%.300s: %s%s", sensor->folder, tlx_err_text(err),
+               err == TLX_E_LOCKED ? ": a sensor runs there already" : "");
+  }
+  if (!err) err = identity_tls(&sensor->identity, certificate_wall_ms, sensor, &sensor->tls_ctx);
+  if (err) return err;
+  sensor->heartbeat = (struct heartbeat){.clock = sensor->clock,
+                                         .host = &sensor->host,
+                                         .state = sensor->state,
+                                         .scope_cgroup = sensor->scope};
+  heartbeat_init(&sensor->heartbeat);
+  err = start_killer(sensor);
+  if (!err) err = start_uplink(sensor);
+  if (!err) {
+    err = local_new(&sensor->loop, sensor->folder, describe, sensor, &sensor->local);
+    if (err)
+      snprintf(sensor->why, sizeof sensor->why, "%.300s/control.sock: %s", sensor->folder,
+               tlx_err_text(err));
+  }
+  if (err) return err;
+  start_signal(sensor, &sensor->sigterm, on_terminate, SIGTERM);
+  start_signal(sensor, &sensor->sigint, on_terminate, SIGINT);
+  start_signal(sensor, &sensor->sighup, on_hangup, SIGHUP);
+  return 0;
+}
+
+static int find_scope(struct sensor *sensor, const char *cgroup) {
+  if (!cgroup) return 0;
+  int err = host_cgroup_path(cgroup, sensor->scope);
+  if (err)
+    snprintf(sensor->why, sizeof sensor->why,
+             "--cgroup %.200s: want a folder of a cgroup2 mount: %s", cgroup, tlx_err_text(err));
+  return err;
+}
+
+int sensor_run(const char *state_folder, const char *cgroup) {
+  struct sensor *sensor = calloc(1, sizeof *sensor);
+  if (!sensor) return 1;
+  sensor->clock = tlx_clock_system();
+  sensor->folder = state_folder;
+  signal(SIGPIPE, SIG_IGN);
+  int err = find_scope(sensor, cgroup);
+  if (!err) err = uv_loop_init(&sensor->loop);
+  if (!err) {
+    err = start(sensor);
+    if (err) {
+      close_parts(sensor);
+    } else {
+      tlx_notice(CORE, "running as %s (node %s), scope %s", sensor->identity.sensor_id,
+                 sensor->identity.node_name, *sensor->scope ? sensor->scope : "whole host");
+      if (!sensor->host.in_initial_namespaces)
+        tlx_error(CORE, "not in the host's PID and time namespace: every kill will be refused");
+    }
+    uv_run(&sensor->loop, UV_RUN_DEFAULT);
+    heartbeat_done(&sensor->heartbeat);
+    identity_done(&sensor->identity);
+    tlx_tls_ctx_unref(sensor->tls_ctx);
+    tlx_require(uv_loop_close(&sensor->loop) == 0);
+    if (!err) tlx_notice(CORE, "stopped");
+  }
+  if (err) tlx_crit(CORE, "telovix-sensor run: %s", *sensor->why ? sensor->why : tlx_err_text(err));
+  free(sensor);
+  return err ? 1 : 0;
+}

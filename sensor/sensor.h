@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+
+/* The running Sensor: owner of loop, state, killer, uplink and control socket, and the one who
+ * introduces them. Runs until SIGTERM or SIGINT; SIGHUP ends a silence. |cgroup| confines
+ * everything to that cgroup2 folder (NULL = the whole host). Returns the exit status of the
+ * process. */
+int sensor_run(const char *state_folder, const char *cgroup);

@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "sensor/state.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/err.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "telovix/state/v1/state.pb-c.h"
+
+#define FILE_MAX (4u << 20)
+#define SCHEMA 1u
+/* The Console's time alone is worth a write only so often: it serves a host whose clock is dead. */
+#define TIME_SAVE_MS (10ull * 60 * 1000)
+
+struct kept {
+  struct kept *next;
+  char order_id[32];
+  size_t len;
+  uint8_t result[];
+};
+
+/* One file of two: what memory says, and whether disk says the same. */
+struct saved_file {
+  const char *name;
+  bool dirty, writing;
+  struct tlx_buf content; /* being written */
+  char *path;
+  int err;
+};
+
+enum { FILE_RESULTS, FILE_UPLINK, FILE_COUNT };
+
+struct state {
+  uv_loop_t *loop;
+  const struct tlx_clock *clock;
+  char *folder;
+  int lock_fd;
+  struct kept *results;
+  size_t n_results;
+  char *addresses[STATE_ADDRESSES_MAX];
+  size_t n_addresses;
+  uint64_t audit_seq;
+  uint8_t audit_hash[32];
+  uint64_t console_wall_ms, time_saved_wall_ms;
+  struct saved_file files[FILE_COUNT];
+  uv_work_t work;
+  unsigned working; /* index of the file in the worker */
+  bool is_working, closing;
+  void (*closed)(void *arg);
+  void *arg;
+};
+
+/* ---- writing ---- */
+
+static void pack_results(const struct state *state, struct tlx_buf *buf) {
+  Telovix__State__V1__Results results = TELOVIX__STATE__V1__RESULTS__INIT;
+  Telovix__State__V1__Result *storage = calloc(state->n_results + 1, sizeof *storage);
+  Telovix__State__V1__Result **list = calloc(state->n_results + 1, sizeof *list);
+  if (!storage || !list) {
+    buf->err = -ENOMEM;
+  } else {
+    for (const struct kept *kept = state->results; kept; kept = kept->next) {
+      Telovix__State__V1__Result *result = &storage[results.n_results];
+      *result = (Telovix__State__V1__Result)TELOVIX__STATE__V1__RESULT__INIT;
+      result->order_id = (char *)kept->order_id;
+      result->kill_result = (ProtobufCBinaryData){kept->len, (uint8_t *)kept->result};
+      list[results.n_results++] = result;
+    }
+    results.schema = SCHEMA;
+    results.results = list;
+    uint8_t *out = tlx_buf_reserve(buf, telovix__state__v1__results__get_packed_size(&results) + 1);
+    if (out) buf->len += telovix__state__v1__results__pack(&results, out);
+  }
+  free(storage);
+  free(list);
+}
+
+static void pack_uplink(struct state *state, struct tlx_buf *buf) {
+  Telovix__State__V1__Uplink uplink = TELOVIX__STATE__V1__UPLINK__INIT;
+  uplink.schema = SCHEMA;
+  uplink.console_addresses = state->addresses;
+  uplink.n_console_addresses = state->n_addresses;
+  uplink.audit_seq = state->audit_seq;
+  uplink.audit_hash = (ProtobufCBinaryData){sizeof state->audit_hash, state->audit_hash};
+  uplink.console_wall_ms = state->console_wall_ms;
+  state->time_saved_wall_ms = state->console_wall_ms;
+  uint8_t *out = tlx_buf_reserve(buf, telovix__state__v1__uplink__get_packed_size(&uplink) + 1);
+  if (out) buf->len += telovix__state__v1__uplink__pack(&uplink, out);
+}
+
+static void do_write(uv_work_t *work) {
+  struct state *state = work->data;
+  struct saved_file *file = &state->files[state->working];
+  file->err = tlx_file_write_atomic(file->path, file->content.data, file->content.len, 0600);
+}
+
+static void save_next(struct state *state);
+
+static void finish_close(struct state *state) {
+  void (*closed)(void *arg) = state->closed;
+  void *arg = state->arg;
+  while (state->results) {
+    struct kept *kept = state->results;
+    state->results = kept->next;
+    free(kept);
+  }
+  for (size_t i = 0; i < state->n_addresses; i++)
+    free(state->addresses[i]);
+  for (unsigned i = 0; i < FILE_COUNT; i++) {
+    tlx_buf_done(&state->files[i].content);
+    free(state->files[i].path);
+  }
+  if (state->lock_fd >= 0) close(state->lock_fd);
+  free(state->folder);
+  free(state);
+  if (closed) closed(arg);
+}
+
+static void on_written(uv_work_t *work, int status) {
+  struct state *state = work->data;
+  struct saved_file *file = &state->files[state->working];
+  state->is_working = false;
+  tlx_buf_done(&file->content);
+  if (file->err)
+    tlx_error(CORE, "%s was not written: %s; a result may be reported again after a restart",
+              file->path, tlx_err_text(file->err));
+  save_next(state);
+}
+
+static void save_next(struct state *state) {
+  if (state->is_working) return;
+  for (unsigned i = 0; i < FILE_COUNT; i++) {
+    struct saved_file *file = &state->files[i];
+    if (!file->dirty) continue;
+    file->dirty = false;
+    tlx_buf_init(&file->content, FILE_MAX);
+    if (i == FILE_RESULTS)
+      pack_results(state, &file->content);
+    else
+      pack_uplink(state, &file->content);
+    if (file->content.err) {
+      tlx_error(CORE, "%s was not written: %s", file->path, tlx_err_text(file->content.err));
+      tlx_buf_done(&file->content);
+      continue;
+    }
+    state->working = i;
+    state->work.data = state;
+    state->is_working = true;
+    if (uv_queue_work(state->loop, &state->work, do_write, on_written) == 0) return;
+    state->is_working = false;
+    tlx_buf_done(&file->content);
+  }
+  if (state->closing) finish_close(state);
+}
+
+static void mark_dirty(struct state *state, unsigned file) {
+  state->files[file].dirty = true;
+  if (!state->closing) save_next(state);
+}
+
+/* ---- reading ---- */
+
+static int read_results(struct state *state, const struct tlx_buf *content) {
+  Telovix__State__V1__Results *results =
+      telovix__state__v1__results__unpack(NULL, content->len, content->data);
+  int err = results && results->schema == SCHEMA ? 0 : TLX_E_MALFORMED;
+  for (size_t i = 0; !err && i < results->n_results; i++)
+    err = state_result_put(state, results->results[i]->order_id,
+                           results->results[i]->kill_result.data,
+                           results->results[i]->kill_result.len);
+  if (results) telovix__state__v1__results__free_unpacked(results, NULL);
+  return err;
+}
+
+static int read_uplink(struct state *state, const struct tlx_buf *content) {
+  Telovix__State__V1__Uplink *uplink =
+      telovix__state__v1__uplink__unpack(NULL, content->len, content->data);
+  int err = uplink && uplink->schema == SCHEMA ? 0 : TLX_E_MALFORMED;
+  if (!err) {
+    state_set_addresses(state, uplink->console_addresses, uplink->n_console_addresses);
+    if (uplink->audit_hash.len == sizeof state->audit_hash)
+      state_set_audit_head(state, uplink->audit_seq, uplink->audit_hash.data);
+    state->console_wall_ms = state->time_saved_wall_ms = uplink->console_wall_ms;
+  }
+  if (uplink) telovix__state__v1__uplink__free_unpacked(uplink, NULL);
+  return err;
+}
+
+static int read_file(struct state *state, struct saved_file *file,
+                     int (*read)(struct state *state, const struct tlx_buf *content)) {
+  struct tlx_buf content TLX_CLEANUP(tlx_buf_done) = {0};
+  char *aside TLX_AUTOFREE = NULL;
+  int err = tlx_file_read_private(file->path, FILE_MAX, &content);
+  if (err == -ENOENT) return 0;
+  if (!err) {
+    /* An empty message has no bytes, and the library wants a pointer. */
+    tlx_buf_add_u8(&content, 0);
+    if (content.err) return content.err;
+    content.len--;
+    err = read(state, &content);
+  }
+  if (err != TLX_E_MALFORMED && err != TLX_E_TOO_LARGE) return err;
+  if (asprintf(&aside, "%s.broken", file->path) < 0) return -ENOMEM;
+  tlx_error(CORE, "%s cannot be read and is kept as %s", file->path, aside);
+  return rename(file->path, aside) == 0 ? 0 : -errno;
+}
+
+int state_open(const char *folder, uv_loop_t *loop, const struct tlx_clock *clock,
+               struct state **ret_state) {
+  struct state *state = calloc(1, sizeof *state);
+  if (!state) return -ENOMEM;
+  char *lock TLX_AUTOFREE = tlx_path_join(folder, "lock");
+  state->loop = loop;
+  state->clock = clock;
+  state->lock_fd = -1;
+  state->closing = true; /* nothing is written while we read */
+  state->folder = strdup(folder);
+  state->files[FILE_RESULTS].path = tlx_path_join(folder, "results");
+  state->files[FILE_UPLINK].path = tlx_path_join(folder, "uplink");
+  int err =
+      lock && state->folder && state->files[FILE_RESULTS].path && state->files[FILE_UPLINK].path
+          ? tlx_file_lock(lock, &state->lock_fd)
+          : -ENOMEM;
+  if (!err) err = read_file(state, &state->files[FILE_RESULTS], read_results);
+  if (!err) err = read_file(state, &state->files[FILE_UPLINK], read_uplink);
+  state->files[FILE_RESULTS].dirty = state->files[FILE_UPLINK].dirty = false;
+  if (err) {
+    finish_close(state);
+    return err;
+  }
+  state->closing = false;
+  *ret_state = state;
+  return 0;
+}
+
+void state_close(struct state *state, void (*closed)(void *arg), void *arg) {
+  state->closing = true;
+  state->closed = closed;
+  state->arg = arg;
+  save_next(state);
+}
+
+bool state_is_saved(const struct state *state) {
+  return !state->is_working && !state->files[FILE_RESULTS].dirty &&
+         !state->files[FILE_UPLINK].dirty;
+}
+
+/* ---- results ---- */
+
+int state_result_put(struct state *state, const char *order_id, const void *result, size_t len) {
+  struct kept *kept = calloc(1, sizeof *kept + len), **last = &state->results;
+  if (!kept) return -ENOMEM;
+  snprintf(kept->order_id, sizeof kept->order_id, "%s", order_id);
+  kept->len = len;
+  if (len) memcpy(kept->result, result, len);
+  state_result_remove(state, order_id);
+  while (*last)
+    last = &(*last)->next;
+  *last = kept;
+  state->n_results++;
+  mark_dirty(state, FILE_RESULTS);
+  return 0;
+}
+
+void state_result_remove(struct state *state, const char *order_id) {
+  for (struct kept **at = &state->results; *at; at = &(*at)->next) {
+    struct kept *kept = *at;
+    if (strcmp(kept->order_id, order_id) != 0) continue;
+    *at = kept->next;
+    free(kept);
+    state->n_results--;
+    mark_dirty(state, FILE_RESULTS);
+    return;
+  }
+}
+
+bool state_result_has(const struct state *state, const char *order_id) {
+  for (const struct kept *kept = state->results; kept; kept = kept->next)
+    if (strcmp(kept->order_id, order_id) == 0) return true;
+  return false;
+}
+
+void state_result_each(const struct state *state,
+                       bool (*cb)(void *arg, const char *order_id, struct tlx_bytes result),
+                       void *arg) {
+  for (const struct kept *kept = state->results; kept; kept = kept->next)
+    if (!cb(arg, kept->order_id, (struct tlx_bytes){kept->result, kept->len})) return;
+}
+
+size_t state_result_count(const struct state *state) {
+  return state->n_results;
+}
+
+/* ---- uplink ---- */
+
+size_t state_addresses(const struct state *state, const char *const **ret_list) {
+  *ret_list = (const char *const *)state->addresses;
+  return state->n_addresses;
+}
+
+bool state_set_addresses(struct state *state, char *const *list, size_t n) {
+  char *copies[STATE_ADDRESSES_MAX];
+  if (n > STATE_ADDRESSES_MAX) n = STATE_ADDRESSES_MAX;
+  bool same = n == state->n_addresses;
+  for (size_t i = 0; same && i < n; i++)
+    same = strcmp(list[i], state->addresses[i]) == 0;
+  if (same) return false;
+  for (size_t i = 0; i < n; i++) {
+    copies[i] = strdup(list[i]);
+    if (copies[i]) continue;
+    while (i--)
+      free(copies[i]);
+    return false;
+  }
+  for (size_t i = 0; i < state->n_addresses; i++)
+    free(state->addresses[i]);
+  memcpy(state->addresses, copies, n * sizeof *copies);
+  state->n_addresses = n;
+  mark_dirty(state, FILE_UPLINK);
+  return true;
+}
+
+uint64_t state_audit_head(const struct state *state, uint8_t ret_hash[32]) {
+  memcpy(ret_hash, state->audit_hash, sizeof state->audit_hash);
+  return state->audit_seq;
+}
+
+void state_set_audit_head(struct state *state, uint64_t seq, const uint8_t hash[32]) {
+  if (state->audit_seq == seq && memcmp(state->audit_hash, hash, sizeof state->audit_hash) == 0)
+    return;
+  state->audit_seq = seq;
+  memcpy(state->audit_hash, hash, sizeof state->audit_hash);
+  mark_dirty(state, FILE_UPLINK);
+}
+
+uint64_t state_certificate_wall_ms(const struct state *state) {
+  uint64_t now_wall_ms = tlx_wall_ms(state->clock);
+  return state->console_wall_ms > now_wall_ms ? state->console_wall_ms : now_wall_ms;
+}
+
+void state_set_console_time(struct state *state, uint64_t wall_ms) {
+  if (wall_ms <= state->console_wall_ms) return;
+  state->console_wall_ms = wall_ms;
+  if (wall_ms - state->time_saved_wall_ms >= TIME_SAVE_MS) mark_dirty(state, FILE_UPLINK);
+}

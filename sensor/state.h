@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "common/bytes.h"
+#include "common/clock.h"
+
+/* What a running sensor keeps on its disk: ends of orders that the Console has not acknowledged
+ * (file `results`), and what the Console last told (file `uplink`). Memory changes at once; files
+ * follow in a worker, whole or not at all, several changes in one write. Loop thread. */
+struct state;
+
+#define STATE_ADDRESSES_MAX 16u
+
+/* Locks |folder| (TLX_E_LOCKED: another sensor runs) and reads both files. One that cannot be read
+ * is moved aside with an error line: the order is then handed out again, and a process that is gone
+ * is found gone. */
+int state_open(const char *folder, uv_loop_t *loop, const struct tlx_clock *clock,
+               struct state **ret_state);
+/* Writes what is not yet written, then lets go; |closed| when the memory is gone. */
+void state_close(struct state *state, void (*closed)(void *arg), void *arg);
+/* Whether everything is on disk. */
+bool state_is_saved(const struct state *state);
+
+/* ---- results ---- */
+/* Keeps (or replaces) the serialized telovix.v1.KillResult of an order; copied. 0 or -ENOMEM. */
+int state_result_put(struct state *state, const char *order_id, const void *result, size_t len);
+/* No-op when it is not there. */
+void state_result_remove(struct state *state, const char *order_id);
+bool state_result_has(const struct state *state, const char *order_id);
+/* Oldest first; |cb| must not change the state. False stops. */
+void state_result_each(const struct state *state,
+                       bool (*cb)(void *arg, const char *order_id, struct tlx_bytes result),
+                       void *arg);
+size_t state_result_count(const struct state *state);
+
+/* ---- uplink ---- */
+/* Borrowed, valid until the next set; 0 = the Console has told none. */
+size_t state_addresses(const struct state *state, const char *const **ret_list);
+/* True when they differ from the former ones. Copied. */
+bool state_set_addresses(struct state *state, char *const *list, size_t n);
+/* Highest audit head seen; seq 0 = none. */
+uint64_t state_audit_head(const struct state *state, uint8_t ret_hash[32]);
+void state_set_audit_head(struct state *state, uint64_t seq, const uint8_t hash[32]);
+/* The later of the system's clock and the last time that the Console told. */
+uint64_t state_certificate_wall_ms(const struct state *state);
+void state_set_console_time(struct state *state, uint64_t wall_ms);

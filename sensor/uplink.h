@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "common/clock.h"
+#include "rpc/tls_ctx.h"
+#include "telovix/v1/sensor.pb-c.h"
+
+/* The link to the Console: one connection, a heartbeat in its interval or at once when something
+ * happened, a wake stream beside it, and silence when the Console refuses us (spec §4). It knows no
+ * orders: its owner fills requests and takes replies. Loop thread. */
+struct uplink;
+
+enum uplink_state {
+  UPLINK_CONNECTING, /* no connection; tries again by itself */
+  UPLINK_CONNECTED,  /* heartbeats go out */
+  UPLINK_REFUSED,    /* 401: heartbeats stopped, tried again every 5 min or when told */
+};
+
+struct uplink_options {
+  uv_loop_t *loop;
+  const struct tlx_clock *clock;
+  struct tlx_tls_ctx *tls_ctx;
+  const char *const *addresses;
+  size_t n_addresses;
+  bool no_wake; /* tests: live from the heartbeat interval alone */
+  /* Fills |request|, which is packed when the function returns. */
+  void (*fill)(void *arg, Telovix__V1__HeartbeatRequest *request);
+  /* The request that was filled last was received; |reply| lives for the callback. Returns the
+   * interval to the next heartbeat. */
+  uint64_t (*reply)(void *arg, const Telovix__V1__HeartbeatReply *reply);
+  /* It was not, or nobody knows. */
+  void (*failed)(void *arg);
+  void *arg;
+};
+
+int uplink_new(const struct uplink_options *options, struct uplink **ret_uplink);
+/* Something is to be told: a heartbeat goes out at once, or as soon as there is a connection; one
+ * that is under way is followed by another. */
+void uplink_beat(struct uplink *uplink);
+/* Other addresses from the next connection on. */
+void uplink_set_addresses(struct uplink *uplink, const char *const *addresses, size_t n);
+/* SIGHUP: ends the silence after a refusal, and any wait. */
+void uplink_retry(struct uplink *uplink);
+void uplink_close(struct uplink *uplink, void (*closed)(void *arg), void *arg);
+
+/* ---- facts, for `status` ---- */
+enum uplink_state uplink_state(const struct uplink *uplink);
+const char *uplink_state_name(enum uplink_state state);
+const char *uplink_last_error(const struct uplink *uplink); /* empty = none */
+uint64_t uplink_reconnects(const struct uplink *uplink);
+/* Wall time of the last answered heartbeat; 0 = none. */
+uint64_t uplink_last_beat_wall_ms(const struct uplink *uplink);
