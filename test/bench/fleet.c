@@ -115,8 +115,8 @@ static void on_beat(uv_timer_t *timer) {
   Telovix__V1__SensorUsage usage = TELOVIX__V1__SENSOR_USAGE__INIT;
   wall.seconds = (int64_t)(tlx_wall_ms(clock) / 1000);
   usage.rss_bytes = 20 << 20;
-  request.sensor_version = "virtual";
-  request.boot_id.data = sensor->fleet->boot_id;
+  request.sensor_version = (char *)"virtual";
+  request.boot_id.data = (uint8_t *)sensor->fleet->boot_id;
   request.boot_id.len = sizeof sensor->fleet->boot_id;
   request.boot_ns = tlx_boot_ns(clock);
   request.wall_time = &wall;

@@ -253,9 +253,9 @@ static void cmd_damage_audit(struct mint *mint, const char *number) {
   Telovix__Store__V1__AuditRecord *record = tlx_audit_get(txn, seq);
   if (!record || !record->detail || !*record->detail) need(TLX_E_NOT_FOUND, number);
   record->detail[strlen(record->detail) - 1] ^= 1;
-  struct tlx_db_key number;
-  tlx_db_key_number(seq, &number);
-  tlx_table_put(txn, TLX_TABLE_AUDIT, &number, &record->base);
+  struct tlx_db_key key;
+  tlx_db_key_number(seq, &key);
+  tlx_table_put(txn, TLX_TABLE_AUDIT, &key, &record->base);
   need(tlx_txn_commit(txn), "store");
 }
 
