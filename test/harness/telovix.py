@@ -138,10 +138,15 @@ class Sensor(Daemon):
         super().__init__(f"sensor-{name}", [*prefix, BUILD / "sensor/telovix-sensor", "run", "--state", state, "--cgroup",
                                             cgroup.path], fleet.folder, env={**fleet.env, **(env or {})})
 
-    def victim(self, argv=("sleep", "600")):
+    def victim_now(self, argv=("sleep", "3600")):
+        """As young as it can be: an order given at once may find it started after its baseline."""
         process = subprocess.Popen(argv, preexec_fn=self.cgroup.join, stdin=subprocess.DEVNULL,
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.fleet.children.append(process)
+        return process
+
+    def victim(self, argv=("sleep", "3600")):
+        process = self.victim_now(argv)
         # The baseline of an order is older than the order by the sensor's clock tick: let one pass.
         time.sleep(0.03)
         return process

@@ -165,7 +165,7 @@ def test_oversized_names_both_numbers(raw):
 
 
 @pytest.mark.parametrize("message, field", [
-    (b"\x0a\xff", "request"), (b"\xff", "request"),     # malformed protobuf
+    (b"\x0a\xff", "sensor"), (b"\xff", "request"),      # malformed protobuf
     (b"\x0a\x03a\0b", "sensor"), (b"\x0a\x02\xc3\x28", "sensor"),  # NUL, invalid UTF-8
 ])
 def test_malformed_message(raw, message, field):
@@ -220,6 +220,11 @@ def make_certificate(fleet, uri, issuer=None, eku=ExtendedKeyUsageOID.CLIENT_AUT
         issuer = (x509.load_pem_x509_certificate((fleet.data / "ca/ca.crt").read_bytes()),
                   serialization.load_pem_private_key((fleet.data / "ca/ca.key").read_bytes(), None))
     ca, ca_key = issuer
+    try:
+        key_id = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
+            ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value)
+    except x509.ExtensionNotFound:
+        key_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.public_key())
     builder = (x509.CertificateBuilder().subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, cn)]))
                .issuer_name(ca.subject).public_key(key.public_key()).serial_number(x509.random_serial_number() >> 40)
                .not_valid_before(telovix.now() + datetime.timedelta(days=days[0]))
@@ -227,7 +232,7 @@ def make_certificate(fleet, uri, issuer=None, eku=ExtendedKeyUsageOID.CLIENT_AUT
                .add_extension(x509.BasicConstraints(False, None), True)
                .add_extension(x509.KeyUsage(True, False, False, False, False, False, False, False, False), True)
                .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), False)
-               .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.public_key()), False)
+               .add_extension(key_id, False)
                .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False))
     if eku:
         builder = builder.add_extension(x509.ExtendedKeyUsage([eku]), False)
