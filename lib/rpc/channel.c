@@ -77,6 +77,8 @@ static void start_connecting(struct tlx_channel *channel) {
 
 static void on_retry(uv_timer_t *timer) {
   struct tlx_channel *channel = timer->data;
+  /* A call that came first has begun the attempt already. */
+  if (channel->state != TLX_CHANNEL_IDLE && channel->state != TLX_CHANNEL_FAILURE) return;
   if (is_wanted(channel))
     start_connecting(channel);
   else

@@ -301,6 +301,7 @@ static void round_run(struct session *session, const char *sensor_id, const char
   Telovix__V1__GetKillRequest get = TELOVIX__V1__GET_KILL_REQUEST__INIT;
   get.order_id = order.id;
   struct session_call watch = {.path = "/telovix.v1.ContainmentService/WatchKill",
+                               .is_stream = true,
                                .request = &get.base,
                                .reply = &telovix__v1__kill_order__descriptor,
                                .timeout_ms = 30000,

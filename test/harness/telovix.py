@@ -266,10 +266,12 @@ class Fleet:
         if kind is None:
             self.close()
         else:
+            # Read before close removes the folder.
+            outputs = [(daemon.name, daemon.argv[1], daemon.output()[-4000:]) for daemon in self.daemons]
             with contextlib.suppress(AssertionError):
                 self.close()
-            for daemon in self.daemons:
-                print(f"---- {daemon.name} ({daemon.argv[1]}):\n{daemon.output()[-4000:]}")
+            for name, verb, output in outputs:
+                print(f"---- {name} ({verb}):\n{output}")
 
 
 # ---- a plain gRPC client, by reflection alone ----
