@@ -45,7 +45,7 @@ Test(settings, table) {
       {"[other]\nname = web\n", 1, NULL, ":2: "},
       {"[console]\nname = 123456789\n", TLX_E_TOO_LARGE, NULL, "want at most 8 bytes"},
       {"[console]\nname = a\nname = b\n", 1, NULL, ":3: "},
-      {"[console\nname = a\n", 1, NULL, ":1: "},
+      {"[console\nname = a\n", 1, NULL, ":2: "},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     char target[16] = "", why[512] = "";

@@ -112,7 +112,7 @@ Test(text, escape_makes_harmless) {
                   SIZE_MAX, out, sizeof out);
   cr_assert_not(strstr(out, "\xe2\x80\xae"), "a bidirectional override survived");
   tlx_text_escape("\xff", 1, out, sizeof out);
-  cr_assert_str_eq(out, "\\xff");
+  cr_assert_str_eq(out, "\\xFF");
   tlx_text_escape("0123456789", SIZE_MAX, out, 8);
   cr_assert_lt(strlen(out), 8);
 }
