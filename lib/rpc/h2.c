@@ -124,16 +124,9 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *head
   case NGHTTP2_CONTINUATION:
     if (head->length == 0) book(h2, TLX_GLITCH_EMPTY);
     break;
-  case NGHTTP2_HEADERS:
-  case NGHTTP2_RST_STREAM:
-  case NGHTTP2_SETTINGS:
-  case NGHTTP2_PING:
-  case NGHTTP2_GOAWAY:
-  case NGHTTP2_WINDOW_UPDATE:
-  case NGHTTP2_PUSH_PROMISE:
-    break;
-  default:
+  case NGHTTP2_PRIORITY:
     book(h2, TLX_GLITCH_PRIORITY);
+    break;
   }
   return 0;
 }
@@ -254,6 +247,26 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error,
   return 0;
 }
 
+/* Frames of unknown types are skipped without a word unless one asks for them; we ask, to count
+ * them. */
+static int on_extension_chunk(nghttp2_session *session, const nghttp2_frame_hd *head,
+                              const uint8_t *data, size_t len, void *arg) {
+  return 0;
+}
+
+static int on_unpack_extension(nghttp2_session *session, void **payload,
+                               const nghttp2_frame_hd *head, void *arg) {
+  book(arg, TLX_GLITCH_PRIORITY);
+  return NGHTTP2_ERR_CANCEL;
+}
+
+static void count_unknown_frames(nghttp2_session_callbacks *callbacks, nghttp2_option *option) {
+  nghttp2_session_callbacks_set_on_extension_chunk_recv_callback(callbacks, on_extension_chunk);
+  nghttp2_session_callbacks_set_unpack_extension_callback(callbacks, on_unpack_extension);
+  for (unsigned type = NGHTTP2_CONTINUATION + 1; type <= UINT8_MAX; type++)
+    nghttp2_option_set_user_recv_extension_type(option, (uint8_t)type);
+}
+
 /* ---- life ---- */
 
 static int make_session(struct tlx_h2 *h2) {
@@ -270,6 +283,7 @@ static int make_session(struct tlx_h2 *h2) {
   nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send);
   nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, on_frame_not_send);
   nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
+  count_unknown_frames(callbacks, option);
   nghttp2_option_set_no_auto_window_update(option, 1);
   nghttp2_option_set_no_closed_streams(option, 1);
   nghttp2_option_set_max_outbound_ack(option, OUTBOUND_ACKS_MAX);

@@ -157,6 +157,7 @@ int tlx_pb_scan(const ProtobufCMessageDescriptor *descriptor, struct tlx_bytes m
                 struct tlx_status *status) {
   struct scan scan = {.status = status};
   static const struct path root = {.index = -1};
+  tlx_status_clear(status);
   return scan_message(&scan, descriptor, message, &root, 0);
 }
 

@@ -11,7 +11,8 @@
  * accepts NUL and invalid UTF-8 in strings, cuts silently, and amplifies empty sub-messages. */
 
 /* 0; or TLX_E_MALFORMED / TLX_E_LIMIT with |status| INVALID_ARGUMENT naming the field path (a violation
- * with the path where one is known; "request" otherwise). Unknown fields are skipped. */
+ * with the path where one is known; "request" otherwise). Unknown fields are skipped. |status| is cleared
+ * first. */
 int tlx_pb_scan(const ProtobufCMessageDescriptor *descriptor, struct tlx_bytes message,
                 struct tlx_status *status);
 /* Scans, then unpacks into |arena| (capped; the message lives as long as the arena). 0 with |*ret_message|;
