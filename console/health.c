@@ -43,13 +43,27 @@ static void changes_at(struct health *health, uint64_t now_mono_ms, uint64_t at_
     health->next_change_mono_ms = at_mono_ms;
 }
 
+/* Wall clocks step back; a span is never negative. */
+static uint64_t span_between(uint64_t from_ms, uint64_t to_ms) {
+  return to_ms > from_ms ? to_ms - from_ms : 0;
+}
+
 /* ---- silence ---- */
 
+/* Stored; the silence of a sensor that was never seen counts from its enrollment. */
+static uint64_t last_word_wall_ms(const struct health_input *input) {
+  return input->last_seen_wall_ms ? input->last_seen_wall_ms : input->enrolled_wall_ms;
+}
+
 static uint64_t measure_age(const struct health_input *input) {
-  if (input->seen_since_start) return input->now_mono_ms - input->last_seen_mono_ms;
-  uint64_t since_wall_ms =
-      input->last_seen_wall_ms ? input->last_seen_wall_ms : input->enrolled_wall_ms;
-  return input->now_wall_ms > since_wall_ms ? input->now_wall_ms - since_wall_ms : 0;
+  if (input->seen_since_start) return span_between(input->last_seen_mono_ms, input->now_mono_ms);
+  return span_between(last_word_wall_ms(input), input->now_wall_ms);
+}
+
+/* When the age reaches |age_ms|; now or earlier when it has. */
+static uint64_t age_reached_at(const struct health_input *input, uint64_t age_ms) {
+  if (input->seen_since_start) return input->last_seen_mono_ms + age_ms;
+  return input->now_mono_ms + span_between(input->now_wall_ms, last_word_wall_ms(input) + age_ms);
 }
 
 /* Returns whether the sensor is stale. */
@@ -58,16 +72,15 @@ static bool judge_silence(const struct health_input *input, struct health *healt
   uint64_t stale_ms = input->stale_after_ms, now_mono_ms = input->now_mono_ms;
   char value[32], limit[32];
   /* After a start of ours nobody is blamed before he had the time to come back. */
-  uint64_t up_ms = now_mono_ms - input->started_mono_ms;
-  bool excused = !input->seen_since_start && up_ms < stale_ms;
+  uint64_t excused_until_mono_ms = input->seen_since_start ? 0 : input->started_mono_ms + stale_ms;
   uint64_t thresholds[] = {stale_ms / 2, stale_ms, OFFLINE_FACTOR * stale_ms};
-  for (size_t i = 0; i < sizeof thresholds / sizeof *thresholds; i++)
-    if (age_ms < thresholds[i])
-      changes_at(health, now_mono_ms, now_mono_ms + (thresholds[i] - age_ms));
-  if (excused) {
-    changes_at(health, now_mono_ms, input->started_mono_ms + stale_ms);
-    return false;
+  for (size_t i = 0; i < sizeof thresholds / sizeof *thresholds; i++) {
+    uint64_t at_mono_ms = age_reached_at(input, thresholds[i]);
+    /* What is passed while it is excused shows when the excuse ends. */
+    changes_at(health, now_mono_ms,
+               at_mono_ms > excused_until_mono_ms ? at_mono_ms : excused_until_mono_ms);
   }
+  if (now_mono_ms < excused_until_mono_ms) return false;
   span(age_ms, value);
   if (age_ms >= OFFLINE_FACTOR * stale_ms)
     add_reason(health, "heartbeat_offline", STATE_OFFLINE, value,
@@ -84,10 +97,8 @@ static bool judge_silence(const struct health_input *input, struct health *healt
 static void judge_trust(const struct health_input *input, struct health *health) {
   char value[TLX_TIME_TEXT_MAX + 8] = "expired", limit[TLX_TIME_TEXT_MAX + 8],
                                  text[TLX_TIME_TEXT_MAX];
-  uint64_t life_ms = input->cert_not_after_wall_ms - input->cert_not_before_wall_ms;
-  uint64_t left_ms = input->cert_not_after_wall_ms > input->now_wall_ms
-                         ? input->cert_not_after_wall_ms - input->now_wall_ms
-                         : 0;
+  uint64_t life_ms = span_between(input->cert_not_before_wall_ms, input->cert_not_after_wall_ms);
+  uint64_t left_ms = span_between(input->now_wall_ms, input->cert_not_after_wall_ms);
   uint64_t due_ms = life_ms / 10, recommended_ms = life_ms / 3;
   health->trust_health = TRUST_HEALTHY;
   if (input->trust_state == TRUST_STATE_REVOKED) {
@@ -117,7 +128,7 @@ static void judge_trust(const struct health_input *input, struct health *health)
 static void judge_reports(const struct health_input *input, struct health *health) {
   char value[32], limit[32];
   if (input->last_error_line_mono_ms) {
-    uint64_t ago_ms = input->now_mono_ms - input->last_error_line_mono_ms;
+    uint64_t ago_ms = span_between(input->last_error_line_mono_ms, input->now_mono_ms);
     if (ago_ms < ERROR_LINE_WINDOW_MS) {
       char ago[32];
       span(ago_ms / 1000 * 1000, ago);
@@ -127,11 +138,15 @@ static void judge_reports(const struct health_input *input, struct health *healt
     }
   }
   if (input->rss_bytes > RSS_MAX) {
-    snprintf(value, sizeof value, "%llu MiB", (unsigned long long)(input->rss_bytes >> 20));
+    /* Rounded up: a value that reads like its limit would look like no reason. */
+    uint64_t mib = (input->rss_bytes >> 20) + ((input->rss_bytes & ((1u << 20) - 1)) != 0);
+    snprintf(value, sizeof value, "%llu MiB", (unsigned long long)mib);
     snprintf(limit, sizeof limit, "%llu MiB", RSS_MAX >> 20);
     add_reason(health, "resource_pressure", STATE_WATCH, value, limit);
-  } else if (input->cpu_permille > CPU_MAX_PERMILLE) {
-    snprintf(value, sizeof value, "%u %% of a core", input->cpu_permille / 10);
+  }
+  if (input->cpu_permille > CPU_MAX_PERMILLE) {
+    snprintf(value, sizeof value, "%u.%u %% of a core", input->cpu_permille / 10,
+             input->cpu_permille % 10);
     snprintf(limit, sizeof limit, "%u %% of a core", CPU_MAX_PERMILLE / 10);
     add_reason(health, "resource_pressure", STATE_WATCH, value, limit);
   }

@@ -5,8 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+/* uthash ends the process otherwise; one sensor less in memory is no reason to. */
+#define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
+#include "common/err.h"
 #include "console/limits.h"
 #include "console/reasons.h"
 #include "telovix/v1/sensor.pb-c.h"
@@ -56,6 +59,10 @@ struct live_sensor *live_get(struct live *live, const char *sensor_id) {
   snprintf(entry->sensor.sensor_id, sizeof entry->sensor.sensor_id, "%s", sensor_id);
   HASH_ADD_KEYPTR(hh, live->entries, entry->sensor.sensor_id, strlen(entry->sensor.sensor_id),
                   entry);
+  if (!entry->hh.tbl) {
+    free(entry);
+    return NULL;
+  }
   return &entry->sensor;
 }
 
@@ -75,12 +82,16 @@ void live_touch(struct live *live, struct live_sensor *sensor, const uint8_t boo
 void live_usage(struct live *live, struct live_sensor *sensor, uint64_t rss_bytes, uint64_t cpu_ms,
                 uint64_t error_lines) {
   uint64_t now_mono_ms = tlx_mono_ms(live->clock);
+  bool is_first = sensor->cpu_at_mono_ms == 0;
   sensor->rss_bytes = rss_bytes;
-  /* A counter that stepped back is a sensor that started again. */
-  if (error_lines > sensor->error_lines) sensor->last_error_line_mono_ms = now_mono_ms;
+  /* The first count may be days old, and every start of ours would blame the whole fleet for it. A
+   * count that stepped back is of a sensor that started again: all of it is new. */
+  if (!is_first && error_lines && error_lines != sensor->error_lines)
+    sensor->last_error_line_mono_ms = now_mono_ms;
   sensor->error_lines = error_lines;
+  sensor->cpu_at_mono_ms = now_mono_ms;
   sensor->cpu_ms = cpu_ms;
-  if (!sensor->cpu_before_mono_ms || cpu_ms < sensor->cpu_ms_before) {
+  if (is_first || cpu_ms < sensor->cpu_ms_before) {
     sensor->cpu_ms_before = cpu_ms;
     sensor->cpu_before_mono_ms = now_mono_ms;
     sensor->cpu_permille = 0;
@@ -107,11 +118,28 @@ bool live_baseline(const struct live *live, const struct live_sensor *sensor,
 
 /* ---- wake ---- */
 
+static void detach(struct live_sensor *sensor) {
+  struct tlx_call *call = sensor->wake;
+  sensor->wake = NULL;
+  tlx_call_on_cancel(call, NULL, NULL);
+  tlx_call_on_writable(call, NULL, NULL);
+  tlx_call_unref(call);
+}
+
+/* Sending may find the connection dead, whose cancel callback then drops the stream below us. */
 static void send_wake(struct live_sensor *sensor) {
   Telovix__V1__WakeMessage message = TELOVIX__V1__WAKE_MESSAGE__INIT;
+  struct tlx_call *call = tlx_call_ref(sensor->wake);
   sensor->wake_pending = false;
-  /* A stream that cannot take it is ending: its sensor heartbeats when it is back. */
-  (void)tlx_call_send(sensor->wake, &message.base);
+  int err = tlx_call_send(call, &message.base);
+  /* Not lost: the next wake or the next stream takes it along. */
+  if (err) sensor->wake_pending = true;
+  if (err == TLX_E_CLOSED && sensor->wake == call) {
+    /* Cut before anybody asked to be told: nobody else ends the handler's side. */
+    detach(sensor);
+    tlx_call_end(call);
+  }
+  tlx_call_unref(call);
 }
 
 static void on_writable(struct tlx_call *call, void *arg) {
@@ -131,20 +159,19 @@ void live_set_wake(struct live *live, struct live_sensor *sensor, struct tlx_cal
     tlx_call_fail(old, &status);
     tlx_call_unref(old);
   }
-  if (sensor->wake_pending) send_wake(sensor);
+  /* Ending the older one may have taken the new one along, when both are of one connection. */
+  if (sensor->wake == call && sensor->wake_pending) send_wake(sensor);
 }
 
 void live_drop_wake(struct live *live, struct live_sensor *sensor, struct tlx_call *call) {
-  if (sensor->wake != call) return;
-  sensor->wake = NULL;
-  tlx_call_on_cancel(call, NULL, NULL);
-  tlx_call_on_writable(call, NULL, NULL);
-  tlx_call_unref(call);
+  if (sensor->wake == call) detach(sensor);
 }
 
 void live_wake(struct live *live, const char *sensor_id) {
   struct live_sensor *sensor = live_find(live, sensor_id);
   if (!sensor) return;
+  /* What is queued is a wake that the sensor has not got: its heartbeat comes after this one too.
+   */
   if (sensor->wake && tlx_call_queued(sensor->wake) == 0)
     send_wake(sensor);
   else

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "common/check.h"
 #include "common/err.h"
 #include "common/text.h"
 #include "console/limits.h"
@@ -18,7 +19,8 @@ static void hash_filter(const char *filter, uint8_t ret_hash[TLX_SHA256_LEN]) {
 
 void page_token_format(const char *filter, const void *key, size_t key_len, char *out) {
   uint8_t raw[HEAD_LEN + PAGE_KEY_MAX], hash[TLX_SHA256_LEN];
-  if (key_len > PAGE_KEY_MAX) key_len = PAGE_KEY_MAX;
+  /* A cut key would make the next page begin elsewhere. */
+  tlx_require(key_len <= PAGE_KEY_MAX);
   hash_filter(filter, hash);
   raw[0] = VERSION;
   memcpy(raw + 1, hash, HASH_LEN);
