@@ -124,6 +124,60 @@ def check_readmes(root):
             yield f"{folder}: no README.md"
 
 
+def documents(root):
+    """Every Markdown file of the tree, without what is built or installed into it."""
+    skipped = {"build", ".git", ".quickstart", "node_modules"}
+    return sorted(p for p in root.rglob("*.md") if not skipped & set(p.relative_to(root).parts))
+
+
+def check_links(root):
+    """A relative link in a document names a file or a folder that is there."""
+    for path in documents(root):
+        text = re.sub(r"```.*?```", lambda m: "\n" * m.group().count("\n"), path.read_text(), flags=re.S)
+        for number, line in enumerate(text.splitlines(), 1):
+            for target in re.findall(r"\]\(([^()\s]+)\)", re.sub(r"`[^`]*`", "", line)):
+                target = target.split("#")[0]
+                if target and ":" not in target and not (path.parent / target).exists():
+                    yield f"{path.relative_to(root)}:{number}: there is no {target}"
+
+
+PROTOTYPE = re.compile(r"^(?!static|typedef|extern|struct \w+ *[;{=]|enum|union|return|#)[A-Za-z_][\w \t*]*?\b(\w+)\s*\(")
+
+
+def undocumented(text):
+    """Line and name of each function without a comment above it. A comment covers the functions that follow it without a
+    blank line or anything else between; a section title (/* ---- title ---- */) is no comment."""
+    lines = text.splitlines()
+    covered, at = False, 0
+    while at < len(lines):
+        line = lines[at]
+        if not line.strip():
+            covered = False
+        elif line.startswith(("/*", "//")):
+            end = at
+            while line.startswith("/*") and "*/" not in lines[end] and end + 1 < len(lines):
+                end += 1
+            covered, at = not re.match(r"/\* ----", line) and "SPDX" not in line, end
+        else:
+            match, end = PROTOTYPE.match(" ".join(lines[at:at + 2])), at
+            while match and not re.search(r"[;{]\s*(/\*.*)?$", lines[end]) and end + 1 < len(lines):
+                end += 1
+            if not match:
+                covered = False
+            elif not covered and "/*" not in lines[end]:
+                yield at + 1, match.group(1)
+            at = end
+        at += 1
+
+
+def check_functions_documented(root):
+    for folder in ALLOWED:
+        for path in sources(root, folder):
+            if path.suffix == ".h":
+                for number, name in undocumented(path.read_text()):
+                    yield f"{path.relative_to(root)}:{number}: no comment above {name}"
+
+
 def check_headers(root):
     for folder in list(ALLOWED) + ["test/harness", "test/fuzz", "test/bench"]:
         for path in sources(root, folder):
@@ -163,7 +217,7 @@ def check_tracked(root):
 
 
 RULES = [check_includes, check_tests_built, check_sources_built, check_sources_tested, check_proto_comments,
-         check_readmes, check_headers, check_reasons, check_tracked]
+         check_readmes, check_links, check_functions_documented, check_headers, check_reasons, check_tracked]
 
 
 def main():

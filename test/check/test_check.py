@@ -72,6 +72,38 @@ def test_readmes(tree):
     assert list(check.check_readmes(tree))
 
 
+def test_links(tree):
+    write(tree, "README.md", "see [a](doc/a.md#part) and `[b](nowhere.md)`, [c](https://example.org/x)\n```\n[d](no.md)\n```\n")
+    assert list(check.check_links(tree)) == ["README.md:1: there is no doc/a.md"]
+    (tree / "doc").mkdir()
+    write(tree, "doc/a.md", "back to [the top](../README.md), [a folder](../lib)\n")
+    assert not list(check.check_links(tree))
+    (tree / "build").mkdir()
+    write(tree, "build/x.md", "[not ours](gone.md)\n")
+    assert not list(check.check_links(tree))
+
+
+@pytest.mark.parametrize("text, missing", [
+    ("int a(void);\n", ["a"]),
+    ("/* What a does. */\nint a(void);\nstruct x *b(const struct x *x,\n                int y);\n", []),
+    ("/* What a does. */\nint a(void);\n\nint b(void);\n", ["b"]),
+    ("/* About the type. */\nstruct x;\nint a(struct x *x);\n", ["a"]),
+    ("/* ---- a section ---- */\nvoid a(void);\n", ["a"]),
+    ("/* Two\n * lines. */\nconst char *a(int b,\n              int c);\n", []),
+    ("const char *\na_long_name(void);\n", ["a_long_name"]),
+    ("int a(void); /* what it does */\n", []),
+    ("struct x {\n  int (*call)(int y);\n};\n#define F(x) f(x)\nstatic inline int a(void) {\n  return b();\n}\n", []),
+])
+def test_functions_documented(text, missing):
+    assert [name for _, name in check.undocumented("// SPDX-License-Identifier: x\n" + text)] == missing
+
+
+def test_functions_documented_in_headers(tree):
+    write(tree, "lib/common/a.h", "int a(void);\n")
+    write(tree, "lib/common/a.c", "int a(void) {\n}\n")
+    assert list(check.check_functions_documented(tree)) == ["lib/common/a.h:1: no comment above a"]
+
+
 def test_reasons(tree):
     write(tree, "console/reasons.h", 'X("known")')
     write(tree, "console/a.c", 'tlx_status_set(&s, TLX_GRPC_NOT_FOUND, "unknown_word", "x");')
