@@ -4,8 +4,8 @@
 #include <stddef.h>
 
 /* Memory with one lifetime (a message, a request) and a cap, so that nothing a peer sends can make
- * it grow without bound. Blocks come from malloc; nothing is freed before tlx_arena_done. One thread
- * at a time. */
+ * it grow without bound. Blocks come from malloc; nothing is freed before tlx_arena_done. One
+ * thread at a time. */
 struct tlx_arena {
   struct tlx_arena_block *head; /* newest block, the one that is filled */
   size_t used, cap;             /* bytes handed out, and at most to be handed out */
@@ -19,13 +19,17 @@ void tlx_arena_done(struct tlx_arena *arena);
 /* Forgets everything but keeps the cap; memory is freed except for one small block. */
 void tlx_arena_reset(struct tlx_arena *arena);
 /* |len| bytes aligned for any type, not cleared; NULL past the cap or out of memory, and then
- * |refused| is set: callers of libraries that cannot tell "malformed" from "no memory" look at it. */
+ * |refused| is set: callers of libraries that cannot tell "malformed" from "no memory" look at it.
+ */
 void *tlx_arena_alloc(struct tlx_arena *arena, size_t len);
-/* The same, zeroed. */
+/* tlx_arena_alloc with the bytes set to zero. */
 void *tlx_arena_zalloc(struct tlx_arena *arena, size_t len);
-/* Copies; |text| may be NULL (gives NULL). NULL past the cap. */
+/* A copy with its NUL; |text| NULL gives NULL. NULL past the cap, and then |refused| is set. */
 char *tlx_arena_strdup(struct tlx_arena *arena, const char *text);
+/* A copy of |len| bytes; a zero |len| gives a pointer that is not NULL. NULL past the cap, and then
+ * |refused| is set. */
 void *tlx_arena_memdup(struct tlx_arena *arena, const void *data, size_t len);
-/* printf into the arena; NULL past the cap. */
+/* printf into the arena, NUL-terminated; NULL past the cap (|refused| is set) and for a format that
+ * printf refuses. */
 char *tlx_arena_printf(struct tlx_arena *arena, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

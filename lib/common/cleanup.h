@@ -8,12 +8,15 @@
 
 #define TLX_CLEANUP(fn) __attribute__((cleanup(fn)))
 
-/* Declares `static inline name##_p(type *p)` for TLX_CLEANUP out of a destructor that takes NULL. */
+/* Declares `static inline name##_p(type *p)` for TLX_CLEANUP out of a destructor that takes NULL.
+ */
 #define TLX_CLEANUP_DEFINE(type, fn)                                                               \
   static inline void fn##_p(type *p) {                                                             \
     fn(*p);                                                                                        \
   }
 
+/* What the three attributes below call at the end of a scope: free, close unless negative, fclose
+ * unless NULL. */
 static inline void tlx_free_p(void *p) {
   free(*(void **)p);
 }

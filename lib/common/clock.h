@@ -19,11 +19,14 @@ struct tlx_clock_fake {
   struct tlx_clock clock;
   uint64_t wall_now_ms, mono_now_ms, boot_now_ns;
 };
+/* Sets all three clocks to the given times; |fake| must outlive whoever got &fake->clock. Tests. */
 void tlx_clock_fake_init(struct tlx_clock_fake *fake, uint64_t wall_ms, uint64_t mono_ms,
                          uint64_t boot_ns);
-/* Moves all three forward. */
+/* Moves all three forward by |ms|. One thread: nothing guards the fields. */
 void tlx_clock_fake_advance(struct tlx_clock_fake *fake, uint64_t ms);
 
+/* The time now. Any thread with the system clock; a clock that the kernel cannot read ends the
+ * process (tlx_require), because no time-out would hold without it. */
 static inline uint64_t tlx_wall_ms(const struct tlx_clock *clock) {
   return clock->wall_ms(clock);
 }

@@ -41,5 +41,6 @@ enum tlx_err {
  * thread. |err| may have either sign. */
 const char *tlx_err_name(int err);
 
-/* Sentence for |err| without a final stop. Static storage; any thread. */
+/* Sentence for |err|, lower case, without a final stop: ours from the list, the C library's for an
+ * errno. |err| may have either sign. Lives for the process; any thread. */
 const char *tlx_err_text(int err);
