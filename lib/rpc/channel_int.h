@@ -77,12 +77,14 @@ void tlx_channel_goaway(struct channel_conn *cconn, uint32_t error, const uint8_
                         size_t len);
 
 /* client_call.c */
+/* The one place where a call changes state; an illegal move ends the process. */
 void tlx_client_call_set_state(struct tlx_client_call *call, enum client_call_state to);
 /* Ends the call now: `done` runs, the call is freed. */
 void tlx_client_call_finish(struct tlx_client_call *call, const struct tlx_status *status);
 /* The stream is gone without having been looked at: waits for another one. */
 void tlx_client_call_requeue(struct tlx_client_call *call);
-/* Fails those that do not want to wait for a connection. */
+/* Ends with |status| those that wait and do not want to wait for a connection; with |all| every
+ * call. */
 void tlx_client_calls_fail_waiting(struct tlx_channel *channel, bool all,
                                    const struct tlx_status *status);
 

@@ -33,10 +33,13 @@ struct tlx_client_call_options {
 
 /* Starts; callbacks never run before it returned. A call that never reached a server
  * (REFUSED_STREAM, above the last id of GOAWAY, connection lost before its headers were written) is
- * sent again by itself once; others end UNAVAILABLE. 0 or -ENOMEM. */
+ * sent again by itself once; others end UNAVAILABLE. 0 with |*ret_call|, which lives until `done`
+ * has returned; TLX_E_TOO_LARGE (the request is above TLX_MESSAGE_MAX) or -ENOMEM, and then no
+ * callback runs. */
 int tlx_client_call_start(const struct tlx_client_call_options *options,
                           struct tlx_client_call **ret_call);
-/* RST_STREAM CANCEL; `done` comes with CANCELLED in a later turn. */
+/* RST_STREAM CANCEL; `done` comes with CANCELLED in a later turn. No-op on a call that is ending.
+ */
 void tlx_client_call_cancel(struct tlx_client_call *call);
 /* True when the request may have reached the server (for "outcome unknown"). Usable inside `done`.
  */

@@ -59,12 +59,16 @@ struct tlx_conn_options {
   uint32_t handshake_timeout_ms, idle_timeout_ms, keepalive_ms, keepalive_timeout_ms;
 };
 
-/* Server: takes an accepted, non-blocking socket (owned from the call on, also on failure). */
+/* Server: takes an accepted, non-blocking socket (owned from the call on, also on failure). `ready`
+ * or `closed` follows. The caller gets no reference. 0 or a negative error, and then no event
+ * follows. */
 int tlx_conn_accept(const struct tlx_conn_options *options, int fd, struct tlx_conn **ret_conn);
-/* Client: connects to |address|; `ready` or `closed` follows. */
+/* Client: connects to |address| (copied); otherwise the same. */
 int tlx_conn_connect(const struct tlx_conn_options *options, const struct sockaddr *address,
                      struct tlx_conn **ret_conn);
+/* A further reference; returns |conn|. */
 struct tlx_conn *tlx_conn_ref(struct tlx_conn *conn);
+/* Gives one back; the last one frees the memory. It closes nothing. */
 void tlx_conn_unref(struct tlx_conn *conn);
 /* Idempotent; may be called from any callback; `closed` comes later. |err|/|why| as reported there.
  */
@@ -75,10 +79,13 @@ void tlx_conn_close_when_idle(struct tlx_conn *conn);
 struct tlx_h2 *tlx_conn_h2(struct tlx_conn *conn);
 /* Schedules a flush for the end of this turn; every submit must be followed by it. */
 void tlx_conn_flush(struct tlx_conn *conn);
-/* Peer certificates, leaf first. */
+/* Peer certificates, leaf first, DER each; returns how many (0 = none was sent). Borrowed, lives
+ * with the connection. */
 size_t tlx_conn_peer_chain(const struct tlx_conn *conn, const struct tlx_bytes **ret_chain);
 /* "192.0.2.7" or "2001:db8::1" (v4-mapped shown as v4). Lives with the connection. */
 const char *tlx_conn_peer_ip(const struct tlx_conn *conn);
-const char *tlx_conn_peer_address(const struct tlx_conn *conn); /* with port */
+/* The same with port: "192.0.2.7:443", "[2001:db8::1]:443". */
+const char *tlx_conn_peer_address(const struct tlx_conn *conn);
+/* A pointer of the application's; NULL at the start. */
 void tlx_conn_set_user(struct tlx_conn *conn, void *user);
 void *tlx_conn_user(const struct tlx_conn *conn);

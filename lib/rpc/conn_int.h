@@ -40,6 +40,7 @@ struct tlx_conn {
 };
 
 /* conn_io.c */
+/* Reading on and off (flow control towards the peer); both are idempotent. */
 void tlx_conn_start_reading(struct tlx_conn *conn);
 void tlx_conn_stop_reading(struct tlx_conn *conn);
 /* Drains, encrypts and writes what there is; shuts the socket when the connection is ending. */
@@ -49,4 +50,5 @@ void tlx_conn_flush_now(struct tlx_conn *conn);
 void tlx_conn_linger(struct tlx_conn *conn);
 /* Closes the handle; `closed` follows. */
 void tlx_conn_finish(struct tlx_conn *conn);
+/* TLS is done: makes the HTTP/2 session and tells `ready`. 0, or the connection is ending. */
 int tlx_conn_become_ready(struct tlx_conn *conn);

@@ -25,11 +25,13 @@ struct tlx_deadlines {
   void *arg;
 };
 
+/* Starts without deadlines. Never fails; |loop| and |clock| outlive it. */
 void tlx_deadlines_init(struct tlx_deadlines *deadlines, uv_loop_t *loop,
                         const struct tlx_clock *clock);
 /* |closed| when the timer's handle is closed; the struct must live until then. */
 void tlx_deadlines_close(struct tlx_deadlines *deadlines, void (*closed)(void *arg), void *arg);
-/* (Re-)sets; UINT64_MAX = never. */
+/* (Re-)sets |deadline|, whose `expired` is set; UINT64_MAX = never. What is due already expires in
+ * the next turn, never inside this call. */
 void tlx_deadline_set(struct tlx_deadlines *deadlines, struct tlx_deadline *deadline,
                       uint64_t due_mono_ms);
 /* No-op when not set. */

@@ -68,18 +68,22 @@ bool tlx_h2_wants_drain(const struct tlx_h2 *h2);
 bool tlx_h2_alive(const struct tlx_h2 *h2);
 
 /* ---- streams ---- */
-/* Application's pointer on a stream. */
+/* Application's pointer on a stream; NULL at the start. */
 void tlx_h2_set_user(struct tlx_h2_stream *stream, void *user);
 void *tlx_h2_user(const struct tlx_h2_stream *stream);
+/* Its number (RFC 9113 §5.1.1). */
 int32_t tlx_h2_stream_id(const struct tlx_h2_stream *stream);
-/* Client: opens a stream with a header block (copied); body follows by tlx_h2_send. -EAGAIN: the
- * peer's stream limit is reached; TLX_E_CLOSED after GOAWAY. */
+/* Client: opens a stream with a header block (copied, at most 32 fields); body follows by
+ * tlx_h2_send. 0; -EAGAIN: the peer's stream limit is reached; TLX_E_CLOSED after GOAWAY; -EINVAL,
+ * -ENOMEM. */
 int tlx_h2_request(struct tlx_h2 *h2, const struct tlx_h2_header *headers, size_t n, void *user,
                    struct tlx_h2_stream **ret_stream);
-/* Server: response head; |end_stream| makes it trailers-only. */
+/* Server: response head (copied, at most 32 fields); |end_stream| makes it trailers-only. 0,
+ * TLX_E_CLOSED, -EINVAL, -ENOMEM. */
 int tlx_h2_respond(struct tlx_h2 *h2, struct tlx_h2_stream *stream,
                    const struct tlx_h2_header *headers, size_t n, bool end_stream);
-/* Queues body bytes (copied). */
+/* Queues body bytes (copied). 0; TLX_E_CLOSED when the stream is gone; -EINVAL after tlx_h2_finish;
+ * -ENOMEM. */
 int tlx_h2_send(struct tlx_h2 *h2, struct tlx_h2_stream *stream, const void *data, size_t len);
 /* Ends our side after the queued bytes: with trailers (n > 0) or without. If a server does this
  * before the client's END_STREAM, RST_STREAM NO_ERROR follows by itself. */
@@ -94,17 +98,21 @@ bool tlx_h2_sent(const struct tlx_h2_stream *stream);
 void tlx_h2_consume(struct tlx_h2 *h2, struct tlx_h2_stream *stream, size_t len);
 /* From now on body bytes of the stream are dropped and credited by themselves. */
 void tlx_h2_discard(struct tlx_h2 *h2, struct tlx_h2_stream *stream);
-/* RST_STREAM; queued bytes are dropped; `closed` follows. */
+/* RST_STREAM with an HTTP/2 error code; queued bytes are dropped; `closed` follows. No-op when both
+ * sides have ended. */
 void tlx_h2_reset(struct tlx_h2 *h2, struct tlx_h2_stream *stream, uint32_t error);
-/* Calls |cb| for every open stream. */
+/* Calls |cb| for every open stream that the application knows; |cb| may end the stream it gets. */
 void tlx_h2_each(struct tlx_h2 *h2, void (*cb)(void *arg, struct tlx_h2_stream *stream), void *arg);
+/* How many streams there are. */
 size_t tlx_h2_n_streams(const struct tlx_h2 *h2);
 
 /* ---- connection ---- */
 /* First GOAWAY of a graceful stop: last id 2^31-1 (RFC 9113 §6.8). */
 void tlx_h2_shutdown_notice(struct tlx_h2 *h2);
-/* GOAWAY with the last id that was really processed; |debug| is NUL-terminated text or NULL. */
+/* GOAWAY with the last id that was really processed; |debug| is NUL-terminated text or NULL. With
+ * an |error| other than 0 the session is over: nothing more is read. */
 void tlx_h2_goaway(struct tlx_h2 *h2, uint32_t error, const char *debug);
+/* PING with 8 bytes of the caller's; `pong` brings them back. */
 void tlx_h2_ping(struct tlx_h2 *h2, const uint8_t opaque[8]);
 /* A call on this connection was completed: forgive a glitch. */
 void tlx_h2_forgive(struct tlx_h2 *h2);

@@ -11,6 +11,7 @@ struct tlx_listener;
  * a negative errno of socket, bind or listen. */
 int tlx_listener_new(uv_loop_t *loop, const char *address, void (*accepted)(void *arg, int fd),
                      void *arg, struct tlx_listener **ret_listener);
+/* The port that it listens on, also when any free one was asked for. */
 uint16_t tlx_listener_port(const struct tlx_listener *listener);
 /* Stops at once; |closed| (may be NULL) when the handle is closed. Frees. */
 void tlx_listener_close(struct tlx_listener *listener, void (*closed)(void *arg), void *arg);

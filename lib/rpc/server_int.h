@@ -82,7 +82,10 @@ struct tlx_call {
 };
 
 /* ---- call.c ---- */
+/* Makes the call of a new stream and hangs it on both; the one reference is the stream's. NULL =
+ * out of memory. */
 struct tlx_call *tlx_call_new(struct server_conn *sconn, struct tlx_h2_stream *stream);
+/* The one place where a call changes state; an illegal move ends the process. */
 void tlx_call_set_state(struct tlx_call *call, enum call_state to);
 /* Submits the status, once; the handler's side is not touched. */
 void tlx_call_submit_status(struct tlx_call *call, const struct tlx_status *status);
@@ -93,8 +96,10 @@ void tlx_call_cut(struct tlx_call *call, const struct tlx_status *status);
 extern const struct tlx_h2_events tlx_call_h2_events;
 
 /* ---- server.c ---- */
+/* References of a server connection (its own and its calls'); the last one frees. */
 void tlx_server_conn_ref(struct server_conn *sconn);
 void tlx_server_conn_unref(struct server_conn *sconn);
+/* The method of this exact path; NULL when there is none. */
 const struct tlx_method *tlx_server_find_method(const struct tlx_server *server, const char *path);
 /* The answer to our PING of a drain. */
 void tlx_server_conn_pong(struct server_conn *sconn);

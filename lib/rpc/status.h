@@ -4,14 +4,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What an API caller is told: gRPC code, stable reason, sentence, field violations. Fixed size, filled
- * by handlers, and on the client side filled from the wire. Codes: gRPC doc/statuscodes.md. */
+/* What an API caller is told: gRPC code, stable reason, sentence, field violations. Fixed size,
+ * filled by handlers, and on the client side filled from the wire. Codes: gRPC doc/statuscodes.md.
+ */
 
 #define TLX_GRPC_MAP(X)                                                                            \
-  X(OK, 0) X(CANCELLED, 1) X(UNKNOWN, 2) X(INVALID_ARGUMENT, 3) X(DEADLINE_EXCEEDED, 4)            \
-  X(NOT_FOUND, 5) X(ALREADY_EXISTS, 6) X(PERMISSION_DENIED, 7) X(RESOURCE_EXHAUSTED, 8)            \
-  X(FAILED_PRECONDITION, 9) X(ABORTED, 10) X(OUT_OF_RANGE, 11) X(UNIMPLEMENTED, 12)                \
-  X(INTERNAL, 13) X(UNAVAILABLE, 14) X(DATA_LOSS, 15) X(UNAUTHENTICATED, 16)
+  X(OK, 0)                                                                                         \
+  X(CANCELLED, 1) X(UNKNOWN, 2) X(INVALID_ARGUMENT, 3) X(DEADLINE_EXCEEDED, 4) X(NOT_FOUND, 5)     \
+      X(ALREADY_EXISTS, 6) X(PERMISSION_DENIED, 7) X(RESOURCE_EXHAUSTED, 8)                        \
+          X(FAILED_PRECONDITION, 9) X(ABORTED, 10) X(OUT_OF_RANGE, 11) X(UNIMPLEMENTED, 12)        \
+              X(INTERNAL, 13) X(UNAVAILABLE, 14) X(DATA_LOSS, 15) X(UNAUTHENTICATED, 16)
 
 enum tlx_grpc_code {
 #define X(name, number) TLX_GRPC_##name = (number),
@@ -25,6 +27,7 @@ const char *tlx_grpc_code_name(int code);
 #define TLX_STATUS_VIOLATIONS_MAX 8
 #define TLX_STATUS_METADATA_MAX 4
 
+/* One answer. Copied by value; owns nothing. */
 struct tlx_status {
   enum tlx_grpc_code code;
   int http_status;                      /* 0 = 200; 401, 413, … where grpc.md names one */
@@ -42,7 +45,8 @@ struct tlx_status {
 
 /* All OK and empty. */
 void tlx_status_clear(struct tlx_status *status);
-/* Sets code, reason (may be NULL) and a printf sentence, cut at a character boundary; clears the rest. */
+/* Sets code, reason (may be NULL) and a printf sentence, cut at a character boundary; clears the
+ * rest. */
 void tlx_status_set(struct tlx_status *status, enum tlx_grpc_code code, const char *reason,
                     const char *format, ...) __attribute__((format(printf, 4, 5)));
 /* Adds a field violation; the first one also makes status INVALID_ARGUMENT with reason

@@ -37,6 +37,6 @@ struct tlx_tls {
 
 /* The library's verify callback: the only place that decides about a peer's certificate. */
 int tlx_tls_verify(int preverify, WOLFSSL_X509_STORE_CTX *store);
-/* The library's I/O over memory. */
+/* The library's I/O over memory: hand over ciphertext that was fed, take what is to be sent. */
 int tlx_tls_io_recv(WOLFSSL *ssl, char *data, int len, void *arg);
 int tlx_tls_io_send(WOLFSSL *ssl, char *data, int len, void *arg);
