@@ -20,6 +20,7 @@ struct tlx_audit_entry {
   const char *detail; /* compact JSON with sorted keys, made by the caller; NULL = "{}" */
   const char *reason, *request_id, *client_ip, *user_agent;
 };
+/* The newest record. */
 struct tlx_audit_head {
   uint64_t seq; /* 0 = empty log, hash all zero */
   uint8_t hash[TLX_SHA256_LEN];
@@ -28,7 +29,10 @@ struct tlx_audit_head {
  * "clock_stepped_back_ms" in the detail. -EINVAL without an action type, or when that note must go
  * into a detail that is not JSON text. */
 void tlx_audit_append(struct tlx_txn *txn, const struct tlx_audit_entry *entry);
+/* The newest record as this transaction sees it; zero for an empty log and after an error of |txn|.
+ */
 void tlx_audit_head(struct tlx_txn *txn, struct tlx_audit_head *ret_head);
+/* The record with this number, in the transaction's arena; NULL when there is none. */
 Telovix__Store__V1__AuditRecord *tlx_audit_get(struct tlx_txn *txn, uint64_t seq);
 /* From |from_seq| on (inclusive), upwards or downwards (UINT64_MAX = from the newest); the record
  * lives for the callback; false stops. */

@@ -35,19 +35,27 @@ struct tlx_db_key {
 /* Builders. False when an argument does not fit its field (NULL, empty, too long): such a key is in
  * no table, so a look-up answers "not found" and a change is refused. |ret_key| is untouched then.
  */
+/* An id of at most 31 bytes. */
 bool tlx_db_key_id(const char *id, struct tlx_db_key *ret_key);
+/* Cannot fail: every number is a key. */
 void tlx_db_key_number(uint64_t number, struct tlx_db_key *ret_key);
-/* |len| is 16 (serial) or 32 (hash). */
+/* A serial or a digest: |len| is 16 or 32. */
 bool tlx_db_key_blob(const uint8_t *data, size_t len, struct tlx_db_key *ret_key);
-/* |id| NULL gives the common prefix of all sensors with this node name. */
+/* The node name is folded to lower case. |id| NULL gives the common prefix of all sensors with this
+ * node name. */
 bool tlx_db_key_node(const char *node_name, const char *id, struct tlx_db_key *ret_key);
+/* Sensor and a number of its own order: all entries of one sensor stand together, oldest first. */
 bool tlx_db_key_sensor_no(const char *sensor_id, uint64_t number, struct tlx_db_key *ret_key);
+/* An operator's name, at most 32 bytes; also the prefix of all its requests. */
 bool tlx_db_key_operator(const char *name, struct tlx_db_key *ret_key);
+/* Operator and request id: where an answered change is looked up. */
 bool tlx_db_key_request(const char *operator_name, const char *request_id,
                         struct tlx_db_key *ret_key);
+/* The same by time: which of an operator's answered changes is the oldest. */
 bool tlx_db_key_request_time(const char *operator_name, uint64_t wall_ms, const char *request_id,
                              struct tlx_db_key *ret_key);
-/* Whether |key| starts with the first |len| bytes of |prefix|. */
+/* Whether |key| starts with the first |len| bytes of |prefix|; false when one of them is shorter.
+ */
 bool tlx_db_key_has_prefix(const struct tlx_db_key *key, const struct tlx_db_key *prefix,
                            size_t len);
 
@@ -59,7 +67,8 @@ struct tlx_db_key_parts {
   uint64_t number;
   uint8_t blob[32];
 };
-/* False for bytes that no builder makes. Any bytes are safe. */
+/* Takes |len| bytes apart as |layout|. False for bytes that no builder makes, and then |ret_parts|
+ * is untouched. Any bytes are safe. */
 bool tlx_db_key_parse(enum tlx_db_key_layout layout, const void *data, size_t len,
                       struct tlx_db_key_parts *ret_parts);
 /* The key in words for people, escaped; hex when it does not parse. Returns |out|. */

@@ -8,7 +8,8 @@
 
 /* Facts of the whole store (`meta`) and answered changes (`request`, by operator and request id).
  */
-/* NULL when there is none, which only a store in the making has. */
+/* The one record of the whole store, in the transaction's arena. NULL when there is none, which
+ * only a store in the making has, or when |txn| has failed. */
 Telovix__Store__V1__MetaRecord *tlx_meta_get(struct tlx_txn *txn);
 /* Replaces it; the numbers given to orders and tokens never go down. */
 void tlx_meta_put(struct tlx_txn *txn, const Telovix__Store__V1__MetaRecord *record);

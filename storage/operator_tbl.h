@@ -7,7 +7,7 @@
 #include "telovix/store/v1/store.pb-c.h"
 
 /* Operators (`operator` by name). */
-/* NULL when there is none of this name. */
+/* The operator of this name, in the transaction's arena; NULL when there is none. */
 Telovix__Store__V1__OperatorRecord *tlx_operator_get(struct tlx_txn *txn, const char *name);
 /* Inserts or replaces; -EINVAL for a name that cannot be one. */
 void tlx_operator_put(struct tlx_txn *txn, const Telovix__Store__V1__OperatorRecord *record);

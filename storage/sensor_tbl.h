@@ -10,7 +10,10 @@
 /* Sensors (`sensor`, index `sensor_node` by folded node name and id) and the certificates of
  * sensors and operators (`serial`). Put functions insert or replace and keep the indexes. */
 
+/* The sensor with this id, in the transaction's arena; NULL when there is none. */
 Telovix__Store__V1__SensorRecord *tlx_sensor_get(struct tlx_txn *txn, const char *sensor_id);
+/* Inserts or replaces; a new node name moves the index entry. -EINVAL for an id or a node name that
+ * cannot be one. */
 void tlx_sensor_put(struct tlx_txn *txn, const Telovix__Store__V1__SensorRecord *record);
 /* In order of (folded node name, id), starting behind |after_node| / |after_id|: NULL node = from
  * the start, NULL id = from the first sensor of that node on. |record| lives for the callback;
@@ -22,23 +25,28 @@ void tlx_sensor_each(struct tlx_txn *txn, const char *after_node, const char *af
  * bytes each). Returns how many there are. */
 unsigned tlx_sensor_find_node(struct tlx_txn *txn, const char *node_name, char (*ret_ids)[32],
                               unsigned max);
-/* One key-ordered rewrite of what heartbeats change, and of no other field; sensors that are gone
- * are skipped. Sorts |list|. */
+/* What a heartbeat changes of a sensor's record. */
 struct tlx_sensor_seen {
   char sensor_id[32];
   uint64_t last_seen_wall_ms, boot_ns;
   uint8_t boot_id[16];
   char peer_address[64];
 };
+/* One key-ordered rewrite of these fields, and of no other; sensors that are gone and records that
+ * say the same already are skipped. Sorts |list|. */
 void tlx_sensor_checkpoint(struct tlx_txn *txn, struct tlx_sensor_seen *list, size_t n);
 
+/* Whether a certificate may still be used; what revokes or deletes says so here. */
 enum tlx_serial_state {
   TLX_SERIAL_GOOD = 1,
   TLX_SERIAL_SUPERSEDED,
   TLX_SERIAL_REVOKED,
   TLX_SERIAL_DELETED
 };
+/* SerialRecord.kind. */
 enum { TLX_SERIAL_OF_SENSOR = 1, TLX_SERIAL_OF_OPERATOR = 2 };
+/* The certificate with this serial, in the transaction's arena; NULL when it is not on record. */
 Telovix__Store__V1__SerialRecord *tlx_serial_get(struct tlx_txn *txn, const uint8_t serial[16]);
+/* Inserts or replaces. */
 void tlx_serial_put(struct tlx_txn *txn, const uint8_t serial[16],
                     const Telovix__Store__V1__SerialRecord *record);

@@ -10,6 +10,7 @@
  * functions return 0 or a negative error; -ENOSPC covers a full disk and a full map. */
 struct tlx_store;
 
+/* What a new store is told about itself. Borrowed for the call. */
 struct tlx_store_facts {
   const char *fleet_id, *fleet_name;
   uint8_t epoch[16];
@@ -37,4 +38,5 @@ const char *tlx_store_advice(int err);
 struct tlx_store_usage {
   uint64_t map_bytes, used_bytes; /* size of the map, and pages in use */
 };
+/* Fills both; 0 or a negative error. A short read transaction: any thread. */
 int tlx_store_usage(struct tlx_store *store, struct tlx_store_usage *ret_usage);

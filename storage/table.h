@@ -43,6 +43,7 @@ struct tlx_table_info {
   const ProtobufCMessageDescriptor *record;
   uint32_t schema;
 };
+/* The row of |table|. Static storage; any thread. */
 const struct tlx_table_info *tlx_table_info(enum tlx_table table);
 
 /* Largest packed record: a remembered reply of the largest message fits. */
@@ -58,8 +59,10 @@ int tlx_record_unpack(enum tlx_table table, const void *data, size_t len, struct
 /* All of these do nothing (and say "not there") when |txn| has failed, and make it fail at an error
  * of theirs. Borrowed bytes are valid until the next change in |txn| or its end: they stay in this
  * folder. */
+/* The value under |key|, borrowed; false when there is none. */
 bool tlx_table_get_raw(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key,
                        struct tlx_bytes *ret_value);
+/* Whether there is an entry under |key|. */
 bool tlx_table_has(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key);
 /* Value of an index: a u64be. Another length is TLX_E_CORRUPT. */
 bool tlx_table_get_number(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key,
@@ -67,8 +70,11 @@ bool tlx_table_get_number(struct tlx_txn *txn, enum tlx_table table, const struc
 /* The record, in |arena| (NULL = the transaction's); NULL when not there. */
 void *tlx_table_get(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key,
                     struct tlx_arena *arena);
+/* Inserts or replaces |len| bytes (0 = an empty value: an index whose key says it all). -EROFS in a
+ * read transaction, as for every change. */
 void tlx_table_put_raw(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key,
                        const void *data, size_t len);
+/* The same with a u64be. */
 void tlx_table_put_number(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key,
                           uint64_t number);
 /* Packs |record| with the schema number of today. -EINVAL for a bytes field of a wrong length,
@@ -80,6 +86,7 @@ void tlx_table_append(struct tlx_txn *txn, enum tlx_table table, const struct tl
                       const ProtobufCMessage *record);
 /* Nothing happens when it is not there. */
 void tlx_table_remove(struct tlx_txn *txn, enum tlx_table table, const struct tlx_db_key *key);
+/* How many entries the table has. */
 uint64_t tlx_table_count(struct tlx_txn *txn, enum tlx_table table);
 
 /* A walk in key order. Changes made meanwhile through the same transaction are fine: the cursor
@@ -94,16 +101,19 @@ struct tlx_cursor {
   struct tlx_db_key key;  /* where it stands */
   struct tlx_bytes value; /* borrowed, valid until the next change */
 };
+/* Opens a cursor that stands nowhere; never fails but in |txn|. Close it in any case. */
 void tlx_cursor_open(struct tlx_cursor *cursor, struct tlx_txn *txn, enum tlx_table table);
 /* An all-zero and a closed one are fine. */
 void tlx_cursor_close(struct tlx_cursor *cursor);
 #define TLX_AUTOCURSOR TLX_CLEANUP(tlx_cursor_close)
-/* Each returns whether the cursor stands on an entry now. */
+/* To the first and the last entry. Each mover returns whether the cursor stands on an entry now;
+ * key and value are those of it. */
 bool tlx_cursor_first(struct tlx_cursor *cursor);
 bool tlx_cursor_last(struct tlx_cursor *cursor);
 /* The first entry at or behind |key|; the last one before |key|. */
 bool tlx_cursor_seek(struct tlx_cursor *cursor, const struct tlx_db_key *key);
 bool tlx_cursor_seek_before(struct tlx_cursor *cursor, const struct tlx_db_key *key);
+/* To the entry behind and before the one it stands on, also when that was removed meanwhile. */
 bool tlx_cursor_next(struct tlx_cursor *cursor);
 bool tlx_cursor_prev(struct tlx_cursor *cursor);
 /* The record it stands on, or that of another table, in the cursor's memory: the one before it is

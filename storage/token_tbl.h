@@ -8,7 +8,12 @@
 
 /* Enrollment tokens: `token` by number (newest highest), indexes `token_hash` (SHA-256 of the
  * secret) and `token_id`. */
+
+/* The token with this id, in the transaction's arena; NULL when there is none. An index entry
+ * without its record fails the transaction with TLX_E_CORRUPT, here and below. */
 Telovix__Store__V1__TokenRecord *tlx_token_get(struct tlx_txn *txn, const char *token_id);
+/* The token whose secret has this SHA-256: the secret itself is in no store. NULL when there is
+ * none. */
 Telovix__Store__V1__TokenRecord *tlx_token_find(struct tlx_txn *txn, const uint8_t secret_hash[32]);
 /* Gives the record the next number (record->token_no is set) and inserts it. TLX_E_EXISTS for an id
  * or a secret that is there, -EINVAL without a valid id and hash. */
@@ -16,10 +21,13 @@ void tlx_token_add(struct tlx_txn *txn, Telovix__Store__V1__TokenRecord *record)
 /* Replaces the record with this number (else TLX_E_NOT_FOUND). Id and secret hash never change:
  * -EINVAL. */
 void tlx_token_put(struct tlx_txn *txn, const Telovix__Store__V1__TokenRecord *record);
-/* Removes the one with record->token_no (else TLX_E_NOT_FOUND). */
+/* Removes the one with record->token_no (else TLX_E_NOT_FOUND) and its index entries. No other
+ * field of |record| is looked at. */
 void tlx_token_remove(struct tlx_txn *txn, const Telovix__Store__V1__TokenRecord *record);
+/* How many there are, in every status. */
 uint64_t tlx_token_count(struct tlx_txn *txn);
-/* Newest first, starting below |before_no| (UINT64_MAX = newest). False stops. */
+/* Newest first, starting below |before_no| (UINT64_MAX = newest); the record lives for the
+ * callback; false stops. */
 void tlx_token_each(struct tlx_txn *txn, uint64_t before_no,
                     bool (*cb)(void *arg, const Telovix__Store__V1__TokenRecord *record),
                     void *arg);
