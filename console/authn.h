@@ -9,6 +9,7 @@
 /* Who calls, found out afresh for each request from the certificate of the connection and the store
  * (spec §2), and whether that caller may call this method (console/authz.h). Loop thread. */
 
+/* What the certificate makes of the caller. */
 enum caller_kind { CALLER_ANONYMOUS, CALLER_SENSOR, CALLER_OPERATOR };
 /* Lives with the call (tlx_call_data). */
 struct caller {
@@ -25,14 +26,21 @@ struct caller_conn {
   char sensor_id[32]; /* counted as a connection of this sensor; empty = none */
 };
 
-/* The server's authorize hook. */
+/* The server's authorize hook: runs before the body of a request is read. Looks the method up, then
+ * the certificate (chain, purpose, times, fleet, identity), the identity's record and the serial in
+ * the store, and last kind and role. False with |status| set: UNAUTHENTICATED (HTTP 401) or
+ * PERMISSION_DENIED, or STORE_FAILED. |*max_message| is lowered for methods that anybody may call.
+ */
 bool authn_authorize(struct tlx_call *call, size_t *max_message, struct tlx_status *status);
+/* The Console that serves |call|. */
 static inline struct console *console_of(const struct tlx_call *call) {
   return tlx_call_ctx(call);
 }
+/* Who calls; filled by authn_authorize, all zero (CALLER_ANONYMOUS) before. Lives with the call. */
 static inline struct caller *caller_of(struct tlx_call *call) {
   return tlx_call_data(call);
 }
-/* Fills who asks and when; |reason| and |request_id| may be NULL. */
+/* Fills who asks and when, and the hash of method and request by which a retry is known; |reason|
+ * and |request_id| may be NULL. Everything is copied. */
 void authn_fill_actor(struct tlx_call *call, const char *reason, const char *request_id,
                       struct op_actor *ret_actor);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
 
-/* The command line of telovix-console. Returns the exit status: 0 success, 1 failure, 2 wrong
- * usage. */
+/* The command line of telovix-console (init, run, verify). Main thread, once a process. Returns the
+ * exit status: 0 success, 1 failure, 2 wrong usage. */
 int command_main(int argc, char **argv);

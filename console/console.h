@@ -46,13 +46,16 @@ struct console {
   bool stopping, checkpointing, sweeping;
 };
 
-/* Runs the Console until SIGTERM or SIGINT. |flags| holds listen address when |has_listen|. Returns
- * the exit status of the process. */
+/* Runs the Console below the folder |data| until SIGTERM or SIGINT. |config| is a settings file, or
+ * NULL for console.ini in |data|; |flags| holds the listen address when |has_listen|. All are
+ * borrowed for the call. Main thread, once a process; ends with an empty loop. Returns the exit
+ * status. */
 int console_run(const char *data, const char *config, const struct settings *flags,
                 bool has_listen);
 
-/* Submits |op|; when the writer takes no more, |op| is done at once with RESOURCE_EXHAUSTED busy.
- */
+/* Submits |op|, which belongs to its `done` from here on; when the writer takes no more, |op| is
+ * done at once, inside this call, with RESOURCE_EXHAUSTED busy. */
 void console_submit(struct console *console, struct op *op);
-/* A newer audit head is known (the head of a finished op). */
+/* Keeps |head| (of a finished op) when it is newer than what is known: the head that answers carry.
+ */
 void console_note_head(struct console *console, const struct tlx_audit_head *head);

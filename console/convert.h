@@ -13,26 +13,34 @@
 /* Records of the store as messages of the wire. Everything is copied into |arena|; NULL when that
  * is full. Pure but for convert_sensor, which also reads live state and clock (loop thread). */
 
-/* Absent (NULL) for 0. */
+/* A time; absent (NULL) for 0. */
 Google__Protobuf__Timestamp *convert_time(uint64_t wall_ms, struct tlx_arena *arena);
+/* A span, 0 too. */
 Google__Protobuf__Duration *convert_duration(uint64_t ms, struct tlx_arena *arena);
-/* Milliseconds of a duration that a caller sent; false when it is negative or out of range. */
+/* Milliseconds of a duration that a caller sent, cut; false when it is negative or out of the range
+ * of duration.proto. */
 bool convert_duration_ms(const Google__Protobuf__Duration *duration, uint64_t *ret_ms);
 /* Milliseconds since 1970 of a time that a caller sent; false when it lies before or is out of
  * range. */
 bool convert_time_ms(const Google__Protobuf__Timestamp *time, uint64_t *ret_wall_ms);
 
+/* The order as operators see it, with the time from signal to observed end where both are known. */
 Telovix__V1__KillOrder *convert_order(const Telovix__Store__V1__OrderRecord *record,
                                       struct tlx_arena *arena);
+/* The order as its sensor gets it: PID, baseline, guards. */
 Telovix__V1__PendingKill *convert_pending(const Telovix__Store__V1__OrderRecord *record,
                                           struct tlx_arena *arena);
+/* The sensor with status, health and connection as they are now; |txn| is read for its open orders.
+ */
 Telovix__V1__Sensor *convert_sensor(struct console *console, struct tlx_txn *txn,
                                     const Telovix__Store__V1__SensorRecord *record,
                                     struct tlx_arena *arena);
+/* The token without its secret's hash; its status is computed at |now_wall_ms|. */
 Telovix__V1__EnrollmentToken *convert_token(const Telovix__Store__V1__TokenRecord *record,
                                             uint64_t now_wall_ms, struct tlx_arena *arena);
+/* The record with every hashed field, and the names of those that are absent rather than empty. */
 Telovix__V1__AuditRecord *convert_audit(const Telovix__Store__V1__AuditRecord *record,
                                         struct tlx_arena *arena);
-/* Status and health of a sensor now. */
+/* Status and health of a sensor now; see health_compute. */
 void convert_health(struct console *console, const Telovix__Store__V1__SensorRecord *record,
                     struct health *ret_health);

@@ -7,6 +7,7 @@
 /* Status, trust and health of a sensor: a pure function of record, live state and clock (spec §2.3,
  * §3). Numbers of the enums are those of telovix.v1. */
 #define HEALTH_REASONS_MAX 16u
+/* All that the answer depends on. Times in milliseconds of the clock in their name. */
 struct health_input {
   /* record */
   bool disabled;
@@ -23,6 +24,7 @@ struct health_input {
   /* clock and settings */
   uint64_t now_wall_ms, now_mono_ms, started_mono_ms, stale_after_ms;
 };
+/* One reason, with what was measured and the limit that it passed, as people read them. */
 struct health_reason {
   const char *reason; /* static */
   uint32_t state;     /* telovix.v1.HealthState that it alone asks for */
@@ -37,4 +39,6 @@ struct health {
   uint64_t next_change_mono_ms; /* earliest time at which the result may differ by itself;
                                    UINT64_MAX = never */
 };
+/* Fills |ret_health| whole. Every reason that holds is listed, the worst decides the state; status
+ * is the first that holds of revoked, disabled, stale, healthy. Never fails; any thread. */
 void health_compute(const struct health_input *input, struct health *ret_health);

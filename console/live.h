@@ -12,6 +12,7 @@
 /* What the Console knows of sensors that talk to it, in memory: last heartbeat, wake stream,
  * counters. Loop thread. */
 struct live;
+/* One sensor. Others read it; only live.c writes, but for n_conns. */
 struct live_sensor {
   char sensor_id[32];
   bool seen_since_start;
@@ -25,29 +26,40 @@ struct live_sensor {
   bool wake_pending, dirty;
   uint32_t n_conns;
 };
+/* Starts empty; |clock| must outlive it. 0 or -ENOMEM. */
 int live_new(const struct tlx_clock *clock, struct live **ret_live);
-void live_free(struct live *live); /* wake calls must have ended */
-/* NULL when unknown. */
+/* Wake calls must have been dropped. NULL is fine. */
+void live_free(struct live *live);
+/* What is known of the sensor; NULL when nothing is. The pointer stays good until live_free. */
 struct live_sensor *live_find(struct live *live, const char *sensor_id);
 /* Finds or makes; NULL when out of memory. */
 struct live_sensor *live_get(struct live *live, const char *sensor_id);
-/* A heartbeat arrived. */
+/* A heartbeat arrived now, sent at |boot_ns| (CLOCK_BOOTTIME of the host) of that boot; the record
+ * is due to be written behind. */
 void live_touch(struct live *live, struct live_sensor *sensor, const uint8_t boot_id[16],
                 uint64_t boot_ns, const char *peer_address);
-/* Resource numbers of a heartbeat. */
+/* Resource numbers of a heartbeat: CPU time is judged over at least a minute, and a count of error
+ * lines that changed marks the time. */
 void live_usage(struct live *live, struct live_sensor *sensor, uint64_t rss_bytes, uint64_t cpu_ms,
                 uint64_t error_lines);
-/* Baseline for a kill now: false when nothing was heard since the start. Aged by at most
- * BASELINE_AGE_MAX_MS. */
+/* Baseline for a kill now, the CLOCK_BOOTTIME that the sensor's host has reached at least: that of
+ * the last heartbeat, aged by our monotonic clock, by at most BASELINE_AGE_MAX_MS, and never
+ * rounded up. False when nothing was heard since the start. */
 bool live_baseline(const struct live *live, const struct live_sensor *sensor,
                    uint8_t ret_boot_id[16], uint64_t *ret_boot_ns);
-/* The sensor's new wake stream; an older one ends (ABORTED, wake_replaced). */
+/* The sensor's new wake stream (referenced); an older one ends (ABORTED, wake_replaced). A wake
+ * that was pending goes out at once. */
 void live_set_wake(struct live *live, struct live_sensor *sensor, struct tlx_call *call);
+/* Lets go of |call| if it is the sensor's wake stream; ending it is the caller's. */
 void live_drop_wake(struct live *live, struct live_sensor *sensor, struct tlx_call *call);
-/* Sends one wake message, or remembers one pending bit while the stream is busy. */
+/* Sends one wake message, or remembers one pending bit while there is no stream or it is busy.
+ * Unknown sensors are ignored. */
 void live_wake(struct live *live, const char *sensor_id);
-/* Takes the changed last-seen times for a checkpoint: heap array, owned by the caller. */
+/* Takes the changed last-seen times for a checkpoint, which are then no longer marked: heap array,
+ * owned by the caller. Returns how many; 0 and NULL when out of memory, and then nothing is taken.
+ */
 size_t live_take_dirty(struct live *live, struct tlx_sensor_seen **ret_list);
+/* Calls |cb| for every sensor; |cb| must not add any. */
 void live_each(struct live *live, void (*cb)(void *arg, struct live_sensor *sensor), void *arg);
 /* Fills the live part of |input|; |sensor| may be NULL. */
 void live_health_input(const struct live *live, const struct live_sensor *sensor,

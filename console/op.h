@@ -36,6 +36,7 @@ struct op_actor {
   uint64_t wall_ms;         /* time of the request */
 };
 
+/* The base that each op embeds first. */
 struct op {
   /* Runs in a write transaction. Fills |status| (OK or a refusal) and the op's own outputs. A
    * storage error sticks in |txn|. */
@@ -71,15 +72,17 @@ void op_execute(struct op *op, struct tlx_txn *txn);
  * ALREADY_EXISTS, |reason|, this sentence. */
 void op_reply_once(struct op *op, const char *reason, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* Frees what the base owns (reply). NULL is fine. */
+/* Frees what the base owns (reply), not the op. NULL is fine. */
 void op_done(struct op *op);
-/* Appends an audit record for the op's actor. |detail| = compact sorted JSON or NULL. */
+/* Appends an audit record for the op's actor in |txn|. |sensor_id| may be NULL; |detail| = compact
+ * sorted JSON or NULL; text that is not UTF-8 is escaped. */
 void op_audit(struct op *op, struct tlx_txn *txn, const char *action_type, bool success,
               const char *sensor_id, const char *detail);
 /* Refuses: audits action as a failure with the status' reason in the detail. Call after
  * tlx_status_set. */
 void op_refuse(struct op *op, struct tlx_txn *txn, const char *action_type, const char *sensor_id);
-/* Finds the sensor by id or unique node name. NULL: op->status is NOT_FOUND unknown_sensor or
- * FAILED_PRECONDITION ambiguous_name with the ids. */
+/* Finds the sensor by id or unique node name (any case); the record lives in |txn|. NULL:
+ * op->status is NOT_FOUND unknown_sensor or FAILED_PRECONDITION ambiguous_name with the ids.
+ * Nothing is audited. */
 Telovix__Store__V1__SensorRecord *op_find_sensor(struct op *op, struct tlx_txn *txn,
                                                  const char *sensor);

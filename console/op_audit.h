@@ -11,6 +11,7 @@ struct op_audit_only {
   char sensor_id[32];
   char detail[1024]; /* compact sorted JSON */
 };
+/* Appends the record. Refuses nothing. */
 void op_audit_only_run(struct op *op, struct tlx_txn *txn);
 /* Last-seen times, written behind. */
 struct op_checkpoint {
@@ -18,4 +19,5 @@ struct op_checkpoint {
   struct tlx_sensor_seen *list; /* heap, owned */
   size_t n;
 };
+/* Writes them in one go; audits nothing. Sorts |list|. */
 void op_checkpoint_run(struct op *op, struct tlx_txn *txn);

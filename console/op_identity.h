@@ -37,4 +37,5 @@ bool op_enroll_check(struct op_enroll *op, struct tlx_txn *txn);
 /* Refuses UNAUTHENTICATED: token_unknown, token_expired, token_revoked, token_used (second key),
  * token_wrong_node; audit enrollment_failed / sensor_enrolled. */
 void op_enroll_run(struct op *op, struct tlx_txn *txn);
+/* Frees the op and what it owns. NULL is fine. */
 void op_enroll_free(struct op_enroll *op);

@@ -18,13 +18,14 @@ void op_refuse_json(struct op *op, struct tlx_txn *txn, const char *action_type,
 json_t *op_json_text(const char *text);
 /* A number; above INT64_MAX as text, because a JSON reader would round it. */
 json_t *op_json_u64(uint64_t value);
-/* A time as RFC 3339. */
+/* A time as RFC 3339 text. New reference, NULL when out of memory. */
 json_t *op_json_time(uint64_t wall_ms);
 
 /* Cuts a broken last character off, as left behind when text was cut to a buffer; text that is not
  * UTF-8 before that is emptied from there on. */
 void op_text_mend(char *text);
 
-/* Audits the end of |record| as process_kill_finished. */
+/* Audits the end of |record| as process_kill_finished: a success for killed and already_gone alone.
+ */
 void op_kill_audit_finished(struct op *op, struct tlx_txn *txn,
                             const Telovix__Store__V1__OrderRecord *record);

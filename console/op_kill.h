@@ -23,8 +23,9 @@ struct op_kill_queue {
   char notice[256];                        /* spec §5.1, verbatim for a live sensor */
   Telovix__Store__V1__OrderRecord *record; /* lives in the transaction: for pack only */
 };
-/* Refuses: pid, life, exe (INVALID_ARGUMENT is the handler's), unknown_sensor, never_heartbeaten,
- * sensor_revoked, too_many_open_orders. Audit: process_kill_queued. */
+/* Stores the order as queued and words the notice. Refuses unknown_sensor, ambiguous_name,
+ * sensor_revoked, never_heartbeaten, too_many_open_orders; values are the handler's to check.
+ * Audit: process_kill_queued. */
 void op_kill_queue_run(struct op *op, struct tlx_txn *txn);
 
 struct op_kill_cancel {
@@ -34,8 +35,8 @@ struct op_kill_cancel {
   char sensor_id[32];
   Telovix__Store__V1__OrderRecord *record;
 };
-/* unknown_order, order_not_queued (the text says the present state). Audit: process_kill_cancelled.
- */
+/* Takes back an order that is still queued. Refuses unknown_order, order_not_queued (the text says
+ * the present state). Audit: process_kill_cancelled. */
 void op_kill_cancel_run(struct op *op, struct tlx_txn *txn);
 
 /* Ends what is due at |wall_ms|: queued → expired, delivered / still_alive → result_unknown. Audit:
@@ -50,4 +51,5 @@ struct op_kill_sweep {
   } changed[256];
   unsigned n_changed;
 };
+/* Refuses nothing; |changed| lists what it ended. */
 void op_kill_sweep_run(struct op *op, struct tlx_txn *txn);

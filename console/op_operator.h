@@ -13,4 +13,5 @@ struct op_operator_create {
   uint8_t serial[TLX_SERIAL_LEN];
   uint64_t not_after_wall_ms;
 };
+/* Stores operator and serial. */
 void op_operator_create_run(struct op *op, struct tlx_txn *txn);

@@ -9,6 +9,7 @@
 #define REPORT_RESULTS_MAX                                                                         \
   128u /* open orders (64) and late ones; the sensor sends the rest next time */
 
+/* One result of a heartbeat, copied; numbers of telovix.v1. */
 struct report_result {
   char order_id[32];
   uint32_t state, error_number;
@@ -33,6 +34,9 @@ struct op_report {
   char (*changed)[32]; /* ids of orders whose state changed (watchers) */
   unsigned n_changed;
 };
-/* STILL_ALIVE is progress (not acknowledged). Ends are audited as process_kill_finished. */
+/* Results first, then delivery, then the sensor's record. STILL_ALIVE is progress (not
+ * acknowledged). Ends are audited as process_kill_finished; what no honest sensor reports as
+ * sensor_rejected, without effect. Refuses only unknown_sensor. */
 void op_report_run(struct op *op, struct tlx_txn *txn);
+/* Frees the op and its lists. NULL is fine. */
 void op_report_free(struct op_report *op);

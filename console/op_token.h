@@ -4,6 +4,7 @@
 #include "console/op_identity.h"
 #include "storage/token_tbl.h"
 
+/* A new token; the secret itself never gets here, only its SHA-256. */
 struct op_token_create {
   struct op op;
   char token_id[32];
@@ -16,20 +17,21 @@ struct op_token_create {
   /* out, for pack */
   Telovix__Store__V1__TokenRecord *record;
 };
-/* too_many_tokens. Audit enrollment_token_created. At TOKENS_MAX the oldest ones that can no longer
- * be used are forgotten first. |op.pack| may pack the whole reply with the secret: it reaches done
- * in |op.reply| once and never the disk. A retry with the same request id is refused with
- * ALREADY_EXISTS token_already_created, naming the token id: the secret is shown once, so the way
- * on is to revoke that token and create another. */
+/* Refuses too_many_tokens. Audit enrollment_token_created. At TOKENS_MAX the oldest ones that can
+ * no longer be used are forgotten first. |op.pack| may pack the whole reply with the secret: it
+ * reaches done in |op.reply| once and never the disk. A retry with the same request id is refused
+ * with ALREADY_EXISTS token_already_created, naming the token id: the secret is shown once, so the
+ * way on is to revoke that token and create another. */
 void op_token_create_run(struct op *op, struct tlx_txn *txn);
 
+/* A token taken back before it was used. */
 struct op_token_revoke {
   struct op op;
   char token_id[32];
   Telovix__Store__V1__TokenRecord *record;
 };
-/* unknown_token; revoking a used, expired or revoked one is FAILED_PRECONDITION token_not_pending.
- * Audit enrollment_token_revoked. */
+/* Refuses unknown_token; revoking a used, expired or revoked one is FAILED_PRECONDITION
+ * token_not_pending. Audit enrollment_token_revoked. */
 void op_token_revoke_run(struct op *op, struct tlx_txn *txn);
 
 /* Computed when read: used, revoked, expired, pending (telovix.v1.TokenStatus numbers). Pure. */

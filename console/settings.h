@@ -7,7 +7,8 @@
 /* What an administrator can set: section [console] of console.ini, below the flags of the command
  * line (spec §12). */
 
-#define SETTINGS_ADVERTISE_MAX 8u /* addresses of one Console; each is in every enrollment reply   \
+#define SETTINGS_ADVERTISE_MAX                                                                     \
+  8u                              /* addresses of one Console; each is in every enrollment reply   \
                                    */
 #define SETTINGS_ADDRESS_MAX 264u /* [HOST]:PORT with the longest DNS name */
 
@@ -29,8 +30,9 @@ void settings_init(struct settings *settings);
  * is no file (settings are the defaults); else a negative error and a sentence with file and line
  * in |why| (512 bytes). |ret_settings| is untouched on failure. */
 int settings_read(const char *path, struct settings *ret_settings, char *why);
-/* Checks and stores one value, as the file does; the flags of the command line use these. |why| of
- * 256. 0 or TLX_E_MALFORMED / TLX_E_LIMIT. */
+/* Check and store one value, as the file does; the flags of the command line use these. |why| of
+ * 256 gets a sentence. 0, TLX_E_MALFORMED, or TLX_E_LIMIT (SETTINGS_ADVERTISE_MAX); |settings| is
+ * untouched on failure. */
 int settings_set_listen(struct settings *settings, const char *value, char *why);
 int settings_add_advertise(struct settings *settings, const char *value, char *why);
 /* Splits |address| (of advertise) into host without brackets (|host| of 256) and port (0 = none is
@@ -39,5 +41,5 @@ int settings_split(const char *address, char *host, uint16_t *ret_port);
 /* HOST:PORT of the |i|-th advertised address, with |port| where it names none. |out| of
  * SETTINGS_ADDRESS_MAX. */
 void settings_address(const struct settings *settings, unsigned i, uint16_t port, char *out);
-/* Writes HOST:PORT (V6 in brackets). */
+/* Writes HOST:PORT (V6 in brackets); |out| of SETTINGS_ADDRESS_MAX. */
 void settings_join(const char *host, uint16_t port, char *out);

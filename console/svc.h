@@ -11,6 +11,9 @@
  * are made by ops. Loop thread. */
 
 /* ---- handlers (rpc/server.h) ---- */
+/* Each is named after its method (proto/telovix/v1), gets the unpacked request, which lives with
+ * the call, and ends the call exactly once: here, or later from an op's done or a stream's
+ * callback. */
 void svc_enroll(struct tlx_call *call, const ProtobufCMessage *request);
 void svc_heartbeat(struct tlx_call *call, const ProtobufCMessage *request);
 void svc_wake(struct tlx_call *call, const ProtobufCMessage *request);
@@ -33,12 +36,14 @@ void svc_whoami(struct tlx_call *call, const ProtobufCMessage *request);
 const struct tlx_method *svc_methods(size_t *ret_n);
 
 /* ---- ending a call ---- */
-/* With the reason's own code and sentence. */
+/* Ends the call with the reason's own code and sentence. */
 void svc_fail(struct tlx_call *call, enum reason reason);
-/* With |status|; operators also get the audit head. */
+/* Ends the call with |status|; operators also get the audit head. */
 void svc_fail_status(struct tlx_call *call, const struct tlx_status *status);
+/* Ends a unary call with |message| and OK; operators also get the audit head. NULL = it found no
+ * memory: no_memory. */
 void svc_reply(struct tlx_call *call, const ProtobufCMessage *message);
-/* Adds the trailer "telovix-audit-head" (spec §12) to an operator's call. */
+/* Adds the trailer "telovix-audit-head: SEQ:HEX" to an operator's call; nothing for others. */
 void svc_add_head(struct tlx_call *call);
 
 /* ---- reading ---- */

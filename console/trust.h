@@ -30,11 +30,13 @@ int trust_create(const char *data, const char *fleet_id, const struct settings *
  * failure. */
 int trust_load(const char *data, const char *fleet_id, const struct settings *settings,
                uint64_t wall_ms, struct trust *ret_trust, char *why);
-/* All-zero is fine. */
+/* Frees everything, wipes the keys, and leaves all-zero behind. All-zero is fine. */
 void trust_done(struct trust *trust);
-/* Whether the server certificate wants to be reissued now. */
+/* Whether the server certificate wants to be reissued now: a third of its life or less is left, or
+ * the clock is before its start. */
 bool trust_is_due(const struct trust *trust, uint64_t wall_ms);
-/* Signs a client certificate with |uri| for |spki|, DER appended. */
+/* Signs a client certificate with |uri| for |spki| and appends the DER; the caller has checked who
+ * asks, and puts |serial| on record. 0 or a negative error. */
 int trust_issue_client(const struct trust *trust, const char *cn, const char *uri,
                        struct tlx_bytes spki, const uint8_t serial[TLX_SERIAL_LEN],
                        uint64_t not_before_wall_ms, uint64_t not_after_wall_ms,

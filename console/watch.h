@@ -10,18 +10,22 @@
  * grows. Loop thread. */
 struct watch;
 
+/* 0 or -ENOMEM; |console| must outlive it. */
 int watch_new(struct console *console, struct watch **ret_watch);
-/* All streams must have ended. */
+/* All streams must have ended. NULL is fine. */
 void watch_free(struct watch *watch);
-/* Streams the order |order_id|; ends the call after its end state. */
+/* Streams the order |order_id|, and ends the call with OK after its end state; unknown_order when
+ * there is none, watch_too_slow when the reader does not read. */
 void watch_order(struct watch *watch, struct tlx_call *call, const char *order_id);
-/* Streams the fleet. RESOURCE_EXHAUSTED too_many_watches above WATCHES_PER_OPERATOR_MAX. */
+/* Streams the fleet, in the order of node names first, until the caller ends it. RESOURCE_EXHAUSTED
+ * too_many_watches above WATCHES_PER_OPERATOR_MAX. */
 void watch_fleet(struct watch *watch, struct tlx_call *call, bool include_revoked);
-/* An order was committed in another state. */
+/* An order was committed in another state: its watchers are told. */
 void watch_order_changed(struct watch *watch, const char *order_id);
-/* Something that may change status or health of a sensor has happened. */
+/* Something that may change status or health of a sensor has happened: fleet watchers are told if
+ * it did. Cheap while nobody watches. */
 void watch_sensor_changed(struct watch *watch, const char *sensor_id);
 /* Each second: health that changes by the clock alone. */
 void watch_turn(struct watch *watch);
-/* Ends every stream with |status|. */
+/* Ends every stream with |status| (copied). */
 void watch_end_all(struct watch *watch, const struct tlx_status *status);

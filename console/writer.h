@@ -9,12 +9,14 @@
  * transaction, one fsync, all answers after it. */
 struct writer;
 
+/* Starts the thread. |store| must outlive it. 0, -ENOMEM or a negative errno. */
 int writer_new(uv_loop_t *loop, struct tlx_store *store, struct writer **ret_writer);
 /* Queues |op|; its done runs later on the loop, never inside this call. TLX_E_LIMIT when the queue
  * is full (WRITER_OPS_MAX, WRITER_BYTES_MAX) or the writer stops; the op then stays the caller's.
  * Loop thread. */
 int writer_submit(struct writer *writer, struct op *op);
-/* Ops that were submitted and are not done. */
+/* Ops that were submitted and are not done. Loop thread. */
 size_t writer_pending(const struct writer *writer);
-/* Finishes what is queued, then calls |stopped| on the loop when thread and handles are gone. */
+/* Finishes what is queued (every done runs), then calls |stopped| (may be NULL) on the loop when
+ * thread, handles and memory are gone. */
 void writer_stop(struct writer *writer, void (*stopped)(void *arg), void *arg);
