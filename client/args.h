@@ -12,6 +12,7 @@ enum output_format { OUTPUT_TABLE, OUTPUT_WIDE, OUTPUT_JSON, OUTPUT_NAME };
 
 #define ARGS_WORDS_MAX 4u
 #define ARGS_LABELS_MAX 32u
+/* One --label. */
 struct args_label {
   char key[64], value[64];
 };
@@ -53,8 +54,8 @@ enum {
  */
 int args_parse(const char *name, const char *usage, const char *doc, unsigned groups,
                size_t n_words, int argc, char **argv, struct args *ret_args);
-/* Parses only the common options in front of a verb; |*ret_index| is the first word. Same results.
- */
+/* Parses only the common options in front of a verb; |*ret_index| is the index of the first word in
+ * |argv|, |argc| when there is none. Same results. */
 int args_parse_common(const char *doc, int argc, char **argv, struct args *ret_args,
                       int *ret_index);
 /* The paragraph on exit statuses that every --help ends with. */

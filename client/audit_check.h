@@ -17,11 +17,14 @@ struct audit_check {
   uint8_t wanted_hash[TLX_SHA256_LEN];
   char fault[512]; /* first fault in words; empty = none */
 };
-/* "HEX" or "SEQ:HEX". 0 or TLX_E_MALFORMED. */
+/* Asks for a head, "HEX" or "SEQ:HEX" with 64 hex digits, to be part of the chain. 0 or
+ * TLX_E_MALFORMED. Start with an all-zero |check|. */
 int audit_check_want(struct audit_check *check, const char *head);
-/* Next record in order. False: fault is set. */
+/* Takes the next record, in order from number 1: its number, both hashes and its content must
+ * follow. False: fault is set, and stays. */
 bool audit_check_add(struct audit_check *check, const Telovix__V1__AuditRecord *record);
-/* At the end: false when a wanted head was not met. */
+/* At the end: false when there was a fault, or a wanted head was not met. */
 bool audit_check_finish(struct audit_check *check);
-/* Hash of the canonical form of |record|. */
+/* SHA-256 over the canonical form of |record|, whose own hash is not looked at (doc/protocol.md).
+ */
 void audit_check_hash(const Telovix__V1__AuditRecord *record, uint8_t ret_hash[TLX_SHA256_LEN]);

@@ -17,6 +17,7 @@ enum client_exit {
   CLIENT_UNKNOWN = 3, /* a change was sent and its outcome is not known */
 };
 
+/* One run of the program. */
 struct client {
   struct args args;
   struct profile profile;
@@ -40,7 +41,8 @@ int client_call(struct client *client, const char *what, const char *path,
 void client_error(const struct client *client, const char *what, const struct tlx_status *status,
                   int exit_status);
 
-/* Verbs; each is named after its words. */
+/* The verbs; each is named after its words, reads client->args, makes its calls, prints, and
+ * returns the exit status. cmd_help_choose alone needs no session. */
 int cmd_whoami(struct client *client);
 int cmd_sensors_list(struct client *client);
 int cmd_sensors_get(struct client *client);

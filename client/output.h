@@ -12,8 +12,10 @@
 
 /* Colours, only on a terminal and without NO_COLOR. */
 enum output_colour { COLOUR_NONE, COLOUR_GOOD, COLOUR_WARN, COLOUR_BAD };
+
+/* Whether standard output and standard error are both a terminal: only then is progress shown. */
 bool output_is_terminal(void);
-/* Wraps |text| into |out| (size bytes) when colours are on. Returns |out|. */
+/* |text| in |colour| into |out| (|size| bytes), or as it is when colours are off. Returns |out|. */
 const char *output_colour(enum output_colour colour, const char *text, char *out, size_t size);
 
 /* A table: rows are collected, columns get the width they need. At most OUTPUT_COLUMNS_MAX columns.
@@ -22,12 +24,14 @@ const char *output_colour(enum output_colour colour, const char *text, char *out
 struct output_table;
 /* |heads|: n column names in capitals. NULL when out of memory. */
 struct output_table *output_table_new(const char *const *heads, size_t n);
-/* One cell of the current row, escaped and copied; the row is full after n cells. */
+/* One cell of the current row, escaped and copied, "-" for an empty one; the row is full after n
+ * cells. |table| NULL is fine. */
 void output_table_cell(struct output_table *table, enum output_colour colour, const char *text);
-/* Prints heads (also without rows) and rows to stdout, and frees. */
+/* Prints heads (also without rows) and rows to stdout, and frees. NULL, or a table that found no
+ * memory, is told on stderr. */
 void output_table_print(struct output_table *table);
 
-/* One line of JSON on stdout. */
+/* One line of JSON on stdout (rpc/pb_json.h), flushed. */
 void output_json(const ProtobufCMessage *message);
 /* Value name less the enum's prefix, lower case: KILL_STATE_STILL_ALIVE → "still_alive". |out| of
  * 64; returns it. */
@@ -36,4 +40,5 @@ const char *output_word(const ProtobufCEnumDescriptor *descriptor, int value, ch
 const char *output_time(const Google__Protobuf__Timestamp *time, char *out);
 /* "12s", or "never" for NULL. |out| of 32; returns it. */
 const char *output_age(const Google__Protobuf__Duration *age, char *out);
+/* Milliseconds since 1970; 0 for NULL and for times before. */
 uint64_t output_wall_ms(const Google__Protobuf__Timestamp *time);

@@ -14,8 +14,9 @@ struct profile {
 /* The folder in use: |given|, else $TELOVIX_PROFILE, else ~/.config/telovix. |out| of 4096. 0, or
  * TLX_E_NOT_FOUND when there is no home folder to look in. */
 int profile_folder(const char *given, char *out);
-/* Reads |folder| and prepares TLS. On failure |why| (512 bytes) says what is wrong with which file
- * and what to do. 0 or a negative error. */
+/* Reads |folder| and prepares TLS, with the Console of this fleet as the only one that may answer.
+ * On failure |why| (512 bytes) says what is wrong with which file and what to do (a key that others
+ * may read is refused), and |ret_profile| is untouched. 0 or a negative error. */
 int profile_load(const char *folder, struct profile *ret_profile, char *why);
-/* Lets go of the TLS context. */
+/* Lets go of the TLS context. NULL and an all-zero profile are fine. */
 void profile_done(struct profile *profile);

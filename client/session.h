@@ -12,11 +12,12 @@
 struct session;
 
 /* Connects when the first call needs it. |console| overrides the profile's address; NULL = the
- * profile's. */
+ * profile's. 0, -ENOMEM or another negative error. */
 int session_open(const struct profile *profile, const char *console, struct session **ret_session);
 /* Closes and frees; the loop ends empty. NULL is fine. */
 void session_close(struct session *session);
 
+/* One call: what is asked, and what came of it. */
 struct session_call {
   const char *path;
   const ProtobufCMessage *request;

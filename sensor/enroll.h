@@ -5,6 +5,7 @@
 /* `telovix-sensor enroll` (spec §2.1). */
 #define ENROLL_LABELS_MAX 32u
 
+/* What was asked on the command line; borrowed for the call. */
 struct enroll_request {
   const char *console, *ca_cert_hash, *token, *state;
   const char *node_name; /* NULL = the host's name */
@@ -14,6 +15,8 @@ struct enroll_request {
   size_t n_labels;
 };
 
-/* Prints what happened. Returns the exit status of the process: 0 enrolled, 1 failed, 2 wrong
- * usage, 3 the answer was lost (the same command is safe to repeat). */
+/* Makes a key, checks the pin on a first connection (pin_fetch), and sends token and signing
+ * request on a second, verified one. Blocks; runs a loop of its own. Prints what happened. Returns
+ * the exit status of the process: 0 enrolled, 1 failed, 2 wrong usage, 3 the answer was lost (the
+ * same command is safe to repeat). */
 int enroll_run(const struct enroll_request *request);

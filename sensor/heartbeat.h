@@ -17,6 +17,7 @@
 /* Orders that are still alive at one time and not yet told. */
 #define HEARTBEAT_PROGRESS_MAX 64u
 
+/* Embedded by the owner, who fills clock, host, state and scope_cgroup (all outlive it). */
 struct heartbeat {
   const struct tlx_clock *clock;
   const struct host *host;
@@ -34,18 +35,24 @@ struct heartbeat {
   bool has_more;                  /* not all results fit */
 };
 
+/* Prepares what the owner has filled; cannot fail. */
 void heartbeat_init(struct heartbeat *heartbeat);
+/* Frees. An all-zero one is fine. */
 void heartbeat_done(struct heartbeat *heartbeat);
-/* Everything that is to be told, into |request|; valid until the next fill. */
+/* Everything that is to be told, into |request| (initialized by the caller), in the heartbeat's
+ * memory: valid until the next fill. Results that do not fit set has_more. boot_ns is read last, so
+ * that it is never newer than the sending. */
 void heartbeat_fill(struct heartbeat *heartbeat, Telovix__V1__HeartbeatRequest *request);
 /* What was filled has arrived; forgets what the Console acknowledged, and remembers what it told.
  * Returns the interval in ms, 0 = as before. */
 uint64_t heartbeat_apply(struct heartbeat *heartbeat, const Telovix__V1__HeartbeatReply *reply);
-/* What was filled may not have arrived: it is told again. */
+/* What was filled may not have arrived: facts and progress are told again with the next fill. */
 void heartbeat_retry(struct heartbeat *heartbeat);
-/* A process that does not end. */
+/* Something to tell once: a process that was signalled and does not end. Copied; dropped when
+ * HEARTBEAT_PROGRESS_MAX wait. */
 void heartbeat_add_progress(struct heartbeat *heartbeat, const struct kill_result *result);
 /* Serialized telovix.v1.KillResult, as kept on disk and sent. Sticky error in |buf|. */
 void heartbeat_pack_result(const struct kill_result *result, struct tlx_buf *buf);
-/* An order of a reply in our own form. False when it cannot be one. */
+/* An order of a reply in our own form; guard_exe borrows from |pending|. False when it cannot be
+ * one, and then |ret_order| is untouched. */
 bool heartbeat_read_order(const Telovix__V1__PendingKill *pending, struct kill_order *ret_order);

@@ -16,7 +16,8 @@ struct host {
   char hostname[256];
 };
 
-/* 0 or a negative error; |ret_host| is untouched on failure. */
+/* Reads all of it; -ENOTSUP without a clock tick rate, else 0 or a negative error; |ret_host| is
+ * untouched on failure. */
 int host_read(struct host *ret_host);
 /* PRETTY_NAME of os-release text (os-release(5)); "Linux" when there is none. |out| of |size|. */
 void host_os_name_parse(const char *text, char *out, size_t size);

@@ -12,6 +12,7 @@
  * reused PID is never hit. Loop thread. */
 struct killer;
 
+/* What is to be done. */
 struct kill_order {
   char order_id[32];
   uint32_t pid;
@@ -21,6 +22,7 @@ struct kill_order {
   const char *guard_exe;      /* empty = none; copied */
 };
 
+/* What became of it, as the Console is told (proto/telovix/v1/sensor.proto, KillResult). */
 struct kill_result {
   char order_id[32];
   uint32_t state; /* number of telovix.v1.KillState */
@@ -41,9 +43,15 @@ struct killer_options {
   void *arg;
 };
 
+/* What |options| points to must outlive it. 0 or -ENOMEM. */
 int killer_new(const struct killer_options *options, struct killer **ret_killer);
-/* Begins an order; one that runs already is left alone. 0 or -ENOMEM. */
+/* Begins an order (copied), in the next turn of the loop; one that runs already is left alone. The
+ * guards come in a fixed order: namespaces, boot id, baseline, PID 1 and ourselves, pidfd, kernel
+ * thread, zombie, start time against the baseline, the guards of the order, the scope; after each
+ * look into /proc the pidfd is asked whether the process still lives. Then SIGKILL through the
+ * pidfd, and the wait for its end. 0 or -ENOMEM. */
 int killer_start(struct killer *killer, const struct kill_order *order);
+/* Whether the order has begun and has not ended. */
 bool killer_is_running(const struct killer *killer, const char *order_id);
 /* Forgets what runs (the processes were signalled or not; the next start asks again). |closed| when
  * all handles are closed and the memory is gone; no result comes after the call. */

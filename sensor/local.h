@@ -8,7 +8,9 @@
  * connection with one JSON object and closes. */
 struct local;
 
-/* |describe| makes the object (new reference). Loop thread. */
+/* Listens; a socket left over from a crash is replaced, since the state folder is locked by us.
+ * |describe| makes the object (new reference). 0; -ENAMETOOLONG (the path does not fit a socket
+ * address), -ENOMEM or a negative errno. Loop thread. */
 int local_new(uv_loop_t *loop, const char *folder, json_t *(*describe)(void *arg), void *arg,
               struct local **ret_local);
 /* Closes and removes the socket; the memory goes when the loop has closed the handles. */

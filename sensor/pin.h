@@ -13,7 +13,9 @@ struct pin_found {
   char console_uri[256], fleet_id[32];
 };
 
-/* Connects to |address| (HOST:PORT), blocking for at most |timeout_ms| a step. 0;
- * TLX_E_CERT_PIN and others with a sentence in |why| (512 bytes). Any thread. */
+/* Connects to |address| (HOST:PORT), blocking for at most |timeout_ms| a step, and looks for a CA
+ * with |digest| (SHA-256 of its SubjectPublicKeyInfo) that issued the leaf. 0 with |ret_found|,
+ * whose ca_der the caller frees; TLX_E_CERT_PIN (no such CA: nothing was sent), TLX_E_CERT_IDENTITY
+ * (not a Console) and others with a sentence in |why| (512 bytes). Any thread. */
 int pin_fetch(const char *address, const uint8_t digest[32], uint32_t timeout_ms,
               struct pin_found *ret_found, char *why);

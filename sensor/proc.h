@@ -19,6 +19,7 @@ struct proc_stat {
   uint64_t start_ticks;     /* field 22, clock ticks since boot */
 };
 
+/* Every function gets the object itself, so that a test can keep its state around it. */
 struct proc {
   /* A pidfd, or a negative errno: -ESRCH no such process, -EINVAL it is a thread id. */
   int (*open)(const struct proc *proc, pid_t pid);

@@ -22,7 +22,7 @@ int state_open(const char *folder, uv_loop_t *loop, const struct tlx_clock *cloc
                struct state **ret_state);
 /* Writes what is not yet written, then lets go; |closed| when the memory is gone. */
 void state_close(struct state *state, void (*closed)(void *arg), void *arg);
-/* Whether everything is on disk. */
+/* Whether everything that was put is on disk. */
 bool state_is_saved(const struct state *state);
 
 /* ---- results ---- */
@@ -30,21 +30,28 @@ bool state_is_saved(const struct state *state);
 int state_result_put(struct state *state, const char *order_id, const void *result, size_t len);
 /* No-op when it is not there. */
 void state_result_remove(struct state *state, const char *order_id);
+/* Whether a result of this order waits to be acknowledged. */
 bool state_result_has(const struct state *state, const char *order_id);
 /* Oldest first; |cb| must not change the state. False stops. */
 void state_result_each(const struct state *state,
                        bool (*cb)(void *arg, const char *order_id, struct tlx_bytes result),
                        void *arg);
+/* How many wait. */
 size_t state_result_count(const struct state *state);
 
 /* ---- uplink ---- */
-/* Borrowed, valid until the next set; 0 = the Console has told none. */
+/* Addresses that the Console told; borrowed, valid until the next set. Returns how many; 0 = none.
+ */
 size_t state_addresses(const struct state *state, const char *const **ret_list);
-/* True when they differ from the former ones. Copied. */
+/* Keeps the first STATE_ADDRESSES_MAX of them (copied). True when they differ from the former ones;
+ * false also when out of memory, and then the former ones stay. */
 bool state_set_addresses(struct state *state, char *const *list, size_t n);
 /* Highest audit head seen; seq 0 = none. */
 uint64_t state_audit_head(const struct state *state, uint8_t ret_hash[32]);
+/* Keeps it, whatever was there: the caller compares. */
 void state_set_audit_head(struct state *state, uint64_t seq, const uint8_t hash[32]);
 /* The later of the system's clock and the last time that the Console told. */
 uint64_t state_certificate_wall_ms(const struct state *state);
+/* The Console's wall clock; one that lies before the highest known is ignored. Written to disk
+ * every 10 minutes at most. */
 void state_set_console_time(struct state *state, uint64_t wall_ms);

@@ -37,6 +37,8 @@ struct uplink_options {
   void *arg;
 };
 
+/* Starts to connect in the next turn of the loop. What |options| points to must outlive it, but for
+ * the addresses, which are copied. 0, -EINVAL (no address) or -ENOMEM. */
 int uplink_new(const struct uplink_options *options, struct uplink **ret_uplink);
 /* Something is to be told: a heartbeat goes out at once, or as soon as there is a connection; one
  * that is under way is followed by another. */
@@ -45,12 +47,18 @@ void uplink_beat(struct uplink *uplink);
 void uplink_set_addresses(struct uplink *uplink, const char *const *addresses, size_t n);
 /* SIGHUP: ends the silence after a refusal, and any wait. */
 void uplink_retry(struct uplink *uplink);
+/* Ends the connection; no callback of |options| comes after the call. |closed| when all handles are
+ * closed and the memory is gone. */
 void uplink_close(struct uplink *uplink, void (*closed)(void *arg), void *arg);
 
 /* ---- facts, for `status` ---- */
+/* Where the link stands. */
 enum uplink_state uplink_state(const struct uplink *uplink);
+/* "connecting", "connected", "refused". Static storage. */
 const char *uplink_state_name(enum uplink_state state);
-const char *uplink_last_error(const struct uplink *uplink); /* empty = none */
+/* Why the last heartbeat or connection failed, escaped; empty = it did not. Lives with |uplink|. */
+const char *uplink_last_error(const struct uplink *uplink);
+/* Connections after the first one. */
 uint64_t uplink_reconnects(const struct uplink *uplink);
 /* Wall time of the last answered heartbeat; 0 = none. */
 uint64_t uplink_last_beat_wall_ms(const struct uplink *uplink);
