@@ -7,10 +7,10 @@
 /* What an administrator can set: section [console] of console.ini, below the flags of the command
  * line (spec §12). */
 
-#define SETTINGS_ADVERTISE_MAX                                                                     \
-  8u                              /* addresses of one Console; each is in every enrollment reply   \
-                                   */
-#define SETTINGS_ADDRESS_MAX 264u /* [HOST]:PORT with the longest DNS name */
+/* Addresses of one Console; each is in every enrollment reply. */
+#define SETTINGS_ADVERTISE_MAX 8u
+/* [HOST]:PORT with the longest DNS name. */
+#define SETTINGS_ADDRESS_MAX 264u
 
 struct settings {
   char listen[SETTINGS_ADDRESS_MAX]; /* ADDR:PORT, ADDR a literal; port 0 = any free one */
