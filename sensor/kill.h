@@ -47,9 +47,9 @@ struct killer_options {
 int killer_new(const struct killer_options *options, struct killer **ret_killer);
 /* Begins an order (copied), in the next turn of the loop; one that runs already is left alone. The
  * guards come in a fixed order: namespaces, boot id, baseline, PID 1 and ourselves, pidfd, kernel
- * thread, zombie, start time against the baseline, the guards of the order, the scope; after each
- * look into /proc the pidfd is asked whether the process still lives. Then SIGKILL through the
- * pidfd, and the wait for its end. 0 or -ENOMEM. */
+ * thread, start time against the baseline, the guards of the order, the scope; after each look into
+ * /proc the pidfd is asked whether the process still lives. Then SIGKILL through the pidfd, and the
+ * wait for its end. 0 or -ENOMEM. */
 int killer_start(struct killer *killer, const struct kill_order *order);
 /* Whether the order has begun and has not ended. */
 bool killer_is_running(const struct killer *killer, const char *order_id);
