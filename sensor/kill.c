@@ -147,13 +147,10 @@ static bool still_there(struct task *task) {
   return false;
 }
 
-/* A look into /proc failed: the process is gone, or we may not look. */
+/* A look into /proc failed: the process is gone, or we may not look. Only the pidfd tells: /proc
+ * shows no exe either of a process whose first thread has ended while others run. */
 static bool look_failed(struct task *task, const char *step, int err) {
-  if (!still_there(task)) return false;
-  if (err == -ESRCH)
-    finish(task, STATE(ALREADY_GONE), "", 0);
-  else
-    finish(task, STATE(FAILED), step, err);
+  if (still_there(task)) finish(task, STATE(FAILED), step, err);
   return false;
 }
 
@@ -175,10 +172,8 @@ static bool check_identity(struct task *task) {
     finish(task, STATE(PROTECTED), "kernel_thread", 0);
     return false;
   }
-  if (stat.state == 'Z' || stat.state == 'X') {
-    finish(task, STATE(ALREADY_GONE), "", 0);
-    return false;
-  }
+  /* State Z alone is no end: that is how a process looks whose first thread has ended while others
+   * run. */
   if (stat.start_ticks >= ticks_of(task->order.baseline_boot_ns, options->host->clk_tck)) {
     finish(task, STATE(IDENTITY_MISMATCH), "started_after_order", 0);
     return false;
@@ -223,7 +218,7 @@ static bool check_scope(struct task *task) {
 /* ---- signal and wait ---- */
 
 static void observed_end(struct task *task) {
-  uv_poll_stop(&task->poll);
+  if (task->polling) uv_poll_stop(&task->poll);
   uv_timer_stop(&task->timer);
   finish(task, STATE(KILLED), "", 0);
 }
@@ -231,7 +226,10 @@ static void observed_end(struct task *task) {
 static void on_pidfd(uv_poll_t *poll, int status, int events) {
   struct task *task = poll->data;
   const struct proc *proc = task->killer->options.proc;
-  if (status < 0 || proc->ended(proc, task->pidfd) > 0) observed_end(task);
+  if (proc->ended(proc, task->pidfd) > 0)
+    observed_end(task);
+  else if (status < 0)
+    uv_poll_stop(poll); /* an error is no end: the timer goes on looking */
 }
 
 static void on_still_alive(uv_timer_t *timer) {
