@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -104,7 +105,9 @@ void host_usage(uint64_t *ret_rss_bytes, uint64_t *ret_cpu_ms) {
 int host_cgroup_path(const char *folder, char *out) {
   char path[PATH_MAX];
   struct statfs info;
-  if (!realpath(folder, path)) return -errno;
+  struct stat st;
+  if (!realpath(folder, path) || stat(path, &st) != 0) return -errno;
+  if (!S_ISDIR(st.st_mode)) return -ENOTDIR;
   if (statfs(path, &info) != 0) return -errno;
   if ((uint32_t)info.f_type != CGROUP2_SUPER_MAGIC) return -EINVAL;
   /* The mount point is the highest folder of this file system. */

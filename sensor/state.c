@@ -166,10 +166,15 @@ static void mark_dirty(struct state *state, unsigned file) {
 
 /* ---- reading ---- */
 
+/* What a newer version wrote is not for us to put aside: it may say more than we know. */
+static int check_schema(uint32_t schema) {
+  return schema == SCHEMA ? 0 : schema > SCHEMA ? TLX_E_SCHEMA_NEWER : TLX_E_MALFORMED;
+}
+
 static int read_results(struct state *state, const struct tlx_buf *content) {
   Telovix__State__V1__Results *results =
       telovix__state__v1__results__unpack(NULL, content->len, content->data);
-  int err = results && results->schema == SCHEMA ? 0 : TLX_E_MALFORMED;
+  int err = results ? check_schema(results->schema) : TLX_E_MALFORMED;
   for (size_t i = 0; !err && i < results->n_results; i++)
     err = state_result_put(state, results->results[i]->order_id,
                            results->results[i]->kill_result.data,
@@ -181,7 +186,7 @@ static int read_results(struct state *state, const struct tlx_buf *content) {
 static int read_uplink(struct state *state, const struct tlx_buf *content) {
   Telovix__State__V1__Uplink *uplink =
       telovix__state__v1__uplink__unpack(NULL, content->len, content->data);
-  int err = uplink && uplink->schema == SCHEMA ? 0 : TLX_E_MALFORMED;
+  int err = uplink ? check_schema(uplink->schema) : TLX_E_MALFORMED;
   if (!err) {
     state_set_addresses(state, uplink->console_addresses, uplink->n_console_addresses);
     if (uplink->audit_hash.len == sizeof state->audit_hash)

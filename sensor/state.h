@@ -17,7 +17,7 @@ struct state;
 
 /* Locks |folder| (TLX_E_LOCKED: another sensor runs) and reads both files. One that cannot be read
  * is moved aside with an error line: the order is then handed out again, and a process that is gone
- * is found gone. */
+ * is found gone. One of a newer version is left alone: TLX_E_SCHEMA_NEWER. */
 int state_open(const char *folder, uv_loop_t *loop, const struct tlx_clock *clock,
                struct state **ret_state);
 /* Writes what is not yet written, then lets go; |closed| when the memory is gone. */
