@@ -7,17 +7,23 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 enum { EXIT_FAILED = 1, EXIT_SKIPPED = 77 };
 
 extern struct criterion_test *__start_cr_tst[], *__stop_cr_tst[];
+/* A program without TestSuite has no such section. */
+extern struct criterion_suite *__start_cr_sts[] __attribute__((weak));
+extern struct criterion_suite *__stop_cr_sts[] __attribute__((weak));
 
 static const struct criterion_test *running;
+static const struct criterion_suite *suite;
 static bool failed;
 
 void criterion_internal_test_setup(void) {
+  if (suite && suite->data->init) suite->data->init();
   if (running->data->init) running->data->init();
 }
 
@@ -27,6 +33,7 @@ void criterion_internal_test_main(void (*fn)(void)) {
 
 void criterion_internal_test_teardown(void) {
   if (running->data->fini) running->data->fini();
+  if (suite && suite->data->fini) suite->data->fini();
 }
 
 void criterion_send_assert(struct criterion_assert_stats *stats) {
@@ -59,6 +66,8 @@ static int run(const struct criterion_test *test) {
   }
   if (pid == 0) {
     running = test;
+    for (struct criterion_suite **at = __start_cr_sts; at < __stop_cr_sts; at++)
+      if (*at && strcmp((*at)->name, test->category) == 0) suite = *at;
     test->test();
     /* Not _exit: TSan reports at exit, and with a status of its own when it found something. */
     exit(failed ? EXIT_FAILED : 0);
