@@ -2,7 +2,8 @@
 """Starts real Consoles and Sensors for tests, and ends them again by their process ids.
 
 Everything runs on loopback and below a temporary folder. `Fleet.start_sensor` is the one place that starts sensors,
-always with a test cgroup of its own: without that scope an order could reach any process of the machine."""
+always with a test cgroup of its own: without that scope an order could reach any process of the machine. Only in a guest
+of test/vm, which is nobody's machine, may a sensor have the whole host."""
 import contextlib
 import datetime
 import json
@@ -127,7 +128,7 @@ class Console(Daemon):
 
 
 class Sensor(Daemon):
-    """Enrolled and running; `victim()` starts processes that it may kill."""
+    """Enrolled and running; `victim()` starts processes that it may kill. Without a cgroup its scope is the whole host."""
 
     def __init__(self, fleet, name, state, cgroup, env=None, drop_kill=False):
         self.fleet, self.node, self.state, self.cgroup = fleet, name, pathlib.Path(state), cgroup
@@ -135,12 +136,14 @@ class Sensor(Daemon):
         self.sensor_id = re.search(r"sensor_[a-z0-9]{16}", self.ini).group(0)
         # Without CAP_KILL a signal to a process of another user fails.
         prefix = ["setpriv", "--bounding-set", "-kill", "--inh-caps", "-kill"] if drop_kill else []
-        super().__init__(f"sensor-{name}", [*prefix, BUILD / "sensor/telovix-sensor", "run", "--state", state, "--cgroup",
-                                            cgroup.path], fleet.folder, env={**fleet.env, **(env or {})})
+        scope = ["--cgroup", cgroup.path] if cgroup else []
+        super().__init__(f"sensor-{name}", [*prefix, BUILD / "sensor/telovix-sensor", "run", "--state", state, *scope],
+                         fleet.folder, env={**fleet.env, **(env or {})})
 
     def victim_now(self, argv=("sleep", "3600")):
         """As young as it can be: an order given at once may find it started after its baseline."""
-        process = subprocess.Popen(argv, preexec_fn=self.cgroup.join, stdin=subprocess.DEVNULL,
+        join = self.cgroup.join if self.cgroup else None
+        process = subprocess.Popen(argv, preexec_fn=join, stdin=subprocess.DEVNULL,
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.fleet.children.append(process)
         return process
@@ -186,11 +189,14 @@ class Fleet:
             assert result.returncode == 0, result.stderr + result.stdout
         return result, state
 
-    def start_sensor(self, name, state=None, cgroup=None, env=None, wait=True, drop_kill=False):
-        """The one place that starts sensors, always with a scope of its own."""
+    def start_sensor(self, name, state=None, cgroup=None, env=None, wait=True, drop_kill=False,
+                     whole_host=False):
+        """The one place that starts sensors, always with a scope of its own; `whole_host` is for guests of test/vm."""
+        if whole_host and os.environ.get("TELOVIX_HOST_SCOPE") != "1":
+            raise RuntimeError("a sensor without a scope runs only in a guest of test/vm")
         if state is None:
             _, state = self.enroll(name)
-        if cgroup is None:
+        if cgroup is None and not whole_host:
             cgroup = Cgroup()
             self.cgroups.append(cgroup)
         sensor = Sensor(self, name, state, cgroup, env, drop_kill)
@@ -200,7 +206,7 @@ class Fleet:
         return sensor
 
     def restart_sensor(self, sensor, wait=True):
-        return self.start_sensor(sensor.node, sensor.state, sensor.cgroup, wait=wait)
+        return self.start_sensor(sensor.node, sensor.state, sensor.cgroup, wait=wait, whole_host=sensor.cgroup is None)
 
     def wait_seen(self, sensor_id):
         def seen():
