@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "sensor/proc.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -98,11 +99,29 @@ static int system_stat(const struct proc *proc, pid_t pid, struct proc_stat *ret
   return n < 0 ? (int)n : proc_stat_parse(text, (size_t)n, ret_stat);
 }
 
+/* A first thread that exited before the others has no executable any more; they still have it. */
+static ssize_t read_exe_of_threads(pid_t pid, char *out, size_t size) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+  DIR *threads = opendir(path);
+  if (!threads) return -1;
+  ssize_t n = -1;
+  for (struct dirent *entry; n < 0 && (entry = readdir(threads));) {
+    snprintf(path, sizeof path, "/proc/%d/task/%.12s/exe", (int)pid, entry->d_name);
+    n = readlink(path, out, size);
+  }
+  int err = n < 0 ? ENOENT : 0;
+  closedir(threads);
+  errno = err;
+  return n;
+}
+
 static int system_exe(const struct proc *proc, pid_t pid, char *out, size_t size) {
   static const char deleted[] = " (deleted)";
   char path[64];
   snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
   ssize_t n = readlink(path, out, size - 1);
+  if (n < 0 && errno == ENOENT) n = read_exe_of_threads(pid, out, size - 1);
   if (n < 0) return errno == ENOENT ? -ESRCH : -errno;
   out[n] = '\0';
   size_t tail = sizeof deleted - 1;

@@ -84,6 +84,26 @@ def test_zombie_is_already_gone(running):
     victim.wait(5)
 
 
+FIRST_THREAD_EXITS = """
+import ctypes, os, threading, time
+os.write(1, b"x")
+threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+ctypes.CDLL(None).syscall(60, 0)  # exit(2): this thread alone
+"""
+
+
+@pytest.mark.parametrize("guard", [False, True])
+def test_a_process_without_its_first_thread_is_killed(running, guard):
+    """Its state is Z while its other threads run on: it is not gone, and is not called so."""
+    victim = running.node.victim(("/usr/bin/python3", "-c", FIRST_THREAD_EXITS))
+    wait_for(lambda: ") Z " in pathlib.Path(f"/proc/{victim.pid}/stat").read_text(), "the first thread has exited")
+    assert victim.poll() is None
+    words = ("--exe", os.path.realpath("/usr/bin/python3")) if guard else ()
+    order = kill_json(running, "web-1", victim.pid, *words, check=0)
+    assert order["state"] == "KILL_STATE_KILLED", order
+    assert victim.wait(5) == -signal.SIGKILL
+
+
 class CloneArgs(ctypes.Structure):
     _fields_ = [(name, ctypes.c_uint64) for name in ("flags", "pidfd", "child_tid", "parent_tid", "exit_signal", "stack",
                                                       "stack_size", "tls", "set_tid", "set_tid_size", "cgroup")]
