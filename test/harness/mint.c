@@ -7,9 +7,11 @@
  *   telovix-mint --data DIR role NAME ROLE             another role for an operator
  *   telovix-mint --data DIR revoke-operator NAME
  *   telovix-mint --data DIR revoke-sensor SENSOR_ID
- *   telovix-mint --data DIR sensors N OUT              N enrolled sensors:
- * OUT/I/{id,client.key,client.crt}, OUT/ca.crt telovix-mint --data DIR damage-audit SEQ changes one
- * character of a record's detail */
+ *   telovix-mint --data DIR sensors N OUT              N enrolled sensors: OUT/ca.crt and
+ *                                                      OUT/I/{id,client.key,client.crt}
+ *   telovix-mint --data DIR age-order ORDER_ID MS      moves every time of the order back
+ *   telovix-mint --data DIR aim-order ORDER_ID PID     another PID for a queued order
+ *   telovix-mint --data DIR damage-audit SEQ           another last character of its detail */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -245,6 +247,21 @@ static void cmd_age_order(struct mint *mint, const char *order_id, const char *a
   need(tlx_txn_commit(txn), "store");
 }
 
+/* What a Console that does not check would queue. */
+static void cmd_aim_order(struct mint *mint, const char *order_id, const char *pid) {
+  uint64_t number;
+  need(tlx_u64_parse(pid, UINT32_MAX, &number), pid);
+  struct tlx_txn *txn;
+  need(tlx_txn_begin_write(mint->store, &txn), "store");
+  Telovix__Store__V1__OrderRecord *record = tlx_order_get(txn, order_id);
+  if (!record || record->state != TLX_ORDER_QUEUED) need(TLX_E_NOT_FOUND, order_id);
+  record->pid = (uint32_t)number;
+  struct tlx_db_key key;
+  tlx_db_key_number(record->queue_no, &key);
+  tlx_table_put(txn, TLX_TABLE_ORDER, &key, &record->base);
+  need(tlx_txn_commit(txn), "store");
+}
+
 static void cmd_damage_audit(struct mint *mint, const char *number) {
   uint64_t seq;
   need(tlx_u64_parse(number, UINT64_MAX, &seq), number);
@@ -282,6 +299,8 @@ int main(int argc, char **argv) {
     cmd_sensors(&mint, words[0], words[1]);
   else if (strcmp(command, "age-order") == 0 && n == 2)
     cmd_age_order(&mint, words[0], words[1]);
+  else if (strcmp(command, "aim-order") == 0 && n == 2)
+    cmd_aim_order(&mint, words[0], words[1]);
   else if (strcmp(command, "damage-audit") == 0 && n == 1)
     cmd_damage_audit(&mint, words[0]);
   else
