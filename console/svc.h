@@ -11,26 +11,49 @@
  * are made by ops. Loop thread. */
 
 /* ---- handlers (rpc/server.h) ---- */
-/* Each is named after its method (proto/telovix/v1), gets the unpacked request, which lives with
+/* Each is named after its method (proto/telovix/v1); it gets the unpacked request, which lives with
  * the call, and ends the call exactly once: here, or later from an op's done or a stream's
  * callback. */
+/* Enroll: anybody with a token. The token is looked up before anything is signed. Refuses token_*,
+ * invalid_argument. */
 void svc_enroll(struct tlx_call *call, const ProtobufCMessage *request);
+/* Heartbeat: an op when there is something durable, else an answer from memory and a read. */
 void svc_heartbeat(struct tlx_call *call, const ProtobufCMessage *request);
+/* Wake: a stream that stays open until a newer one of this sensor, or its own end. */
 void svc_wake(struct tlx_call *call, const ProtobufCMessage *request);
+/* ListSensors: one page in order of node names. */
 void svc_list_sensors(struct tlx_call *call, const ProtobufCMessage *request);
+/* GetSensor: unknown_sensor, ambiguous_name. */
 void svc_get_sensor(struct tlx_call *call, const ProtobufCMessage *request);
+/* WatchFleet: see watch_fleet. */
 void svc_watch_fleet(struct tlx_call *call, const ProtobufCMessage *request);
+/* KillProcess: checks values, takes the baseline, and submits an op_kill_queue, whose refusals it
+ * passes on. Audited in any case. */
 void svc_kill_process(struct tlx_call *call, const ProtobufCMessage *request);
+/* GetKill: unknown_order. */
 void svc_get_kill(struct tlx_call *call, const ProtobufCMessage *request);
+/* WatchKill: see watch_order. */
 void svc_watch_kill(struct tlx_call *call, const ProtobufCMessage *request);
+/* ListKills: one page, newest first. */
 void svc_list_kills(struct tlx_call *call, const ProtobufCMessage *request);
+/* CancelKill: submits an op_kill_cancel. Audited in any case. */
 void svc_cancel_kill(struct tlx_call *call, const ProtobufCMessage *request);
+/* CreateEnrollmentToken: makes the secret, and submits an op_token_create. The memory of the secret
+ * is wiped when the answer has been handed over. */
 void svc_create_token(struct tlx_call *call, const ProtobufCMessage *request);
+/* ListEnrollmentTokens: one page, newest first, with the status of now. */
 void svc_list_tokens(struct tlx_call *call, const ProtobufCMessage *request);
+/* RevokeEnrollmentToken: submits an op_token_revoke. Audited in any case. */
 void svc_revoke_token(struct tlx_call *call, const ProtobufCMessage *request);
+/* ListAudit: one page, newest first; looks at 20,000 records at most, so a page may be short and
+ * still have a token. */
 void svc_list_audit(struct tlx_call *call, const ProtobufCMessage *request);
+/* ExportAudit: records who reads, then streams from the asked record to the newest of that moment,
+ * as fast as the reader reads. */
 void svc_export_audit(struct tlx_call *call, const ProtobufCMessage *request);
+/* GetAuditHead: the newest record. */
 void svc_get_audit_head(struct tlx_call *call, const ProtobufCMessage *request);
+/* WhoAmI: name, role, fleet, end of the certificate. */
 void svc_whoami(struct tlx_call *call, const ProtobufCMessage *request);
 /* All of them, for the server; |ret_n|. Static storage. */
 const struct tlx_method *svc_methods(size_t *ret_n);
