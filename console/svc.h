@@ -28,7 +28,7 @@ void svc_get_sensor(struct tlx_call *call, const ProtobufCMessage *request);
 /* WatchFleet: see watch_fleet. */
 void svc_watch_fleet(struct tlx_call *call, const ProtobufCMessage *request);
 /* KillProcess: checks values, takes the baseline, and submits an op_kill_queue, whose refusals it
- * passes on. Audited in any case. */
+ * passes on. Done or refused by the op, it is audited. */
 void svc_kill_process(struct tlx_call *call, const ProtobufCMessage *request);
 /* GetKill: unknown_order. */
 void svc_get_kill(struct tlx_call *call, const ProtobufCMessage *request);
@@ -36,14 +36,14 @@ void svc_get_kill(struct tlx_call *call, const ProtobufCMessage *request);
 void svc_watch_kill(struct tlx_call *call, const ProtobufCMessage *request);
 /* ListKills: one page, newest first. */
 void svc_list_kills(struct tlx_call *call, const ProtobufCMessage *request);
-/* CancelKill: submits an op_kill_cancel. Audited in any case. */
+/* CancelKill: submits an op_kill_cancel, which audits. */
 void svc_cancel_kill(struct tlx_call *call, const ProtobufCMessage *request);
 /* CreateEnrollmentToken: makes the secret, and submits an op_token_create. The memory of the secret
  * is wiped when the answer has been handed over. */
 void svc_create_token(struct tlx_call *call, const ProtobufCMessage *request);
 /* ListEnrollmentTokens: one page, newest first, with the status of now. */
 void svc_list_tokens(struct tlx_call *call, const ProtobufCMessage *request);
-/* RevokeEnrollmentToken: submits an op_token_revoke. Audited in any case. */
+/* RevokeEnrollmentToken: submits an op_token_revoke, which audits. */
 void svc_revoke_token(struct tlx_call *call, const ProtobufCMessage *request);
 /* ListAudit: one page, newest first; looks at 20,000 records at most, so a page may be short and
  * still have a token. */
