@@ -9,7 +9,6 @@
 #include "console/limits.h"
 #include "console/op_int.h"
 
-#define REJECTED "sensor_rejected"
 /* Results, and orders that are delivered or expire. */
 #define CHANGED_MAX (REPORT_RESULTS_MAX + OPEN_ORDERS_PER_SENSOR_MAX)
 
@@ -25,14 +24,16 @@ static void acknowledge(struct op_report *op, const char *order_id) {
 
 /* ---- results ---- */
 
-/* A report that no honest sensor makes: on record, and without any effect. */
-static void reject(struct op_report *op, struct tlx_txn *txn, const struct report_result *result,
-                   const char *why) {
-  json_t *detail = json_object();
-  json_object_set_new(detail, "order_id", op_json_text(result->order_id));
-  json_object_set_new(detail, "reason", json_string(why));
-  json_object_set_new(detail, "state", json_integer(result->state));
-  op_audit_json(&op->op, txn, REJECTED, false, op->sensor_id, detail);
+static void reject(struct op_report *op, const struct report_result *result,
+                   enum report_reject why) {
+  if (!*op->rejected[why])
+    snprintf(op->rejected[why], sizeof op->rejected[why], "%s", result->order_id);
+}
+
+const char *report_reject_word(enum report_reject reject) {
+  static const char *const words[REPORT_REJECT_COUNT] = {"foreign_order", "impossible_state",
+                                                         "undelivered_order"};
+  return words[reject];
 }
 
 static bool is_reportable(uint32_t state) {
@@ -77,11 +78,11 @@ static void take_result(struct op_report *op, struct tlx_txn *txn, struct report
   if (!order)
     acknowledge(op, result->order_id); /* forgotten here: the sensor may forget it too */
   else if (strcmp(order->sensor_id, op->sensor_id) != 0)
-    reject(op, txn, result, "foreign_order");
+    reject(op, result, REPORT_FOREIGN_ORDER);
   else if (!is_reportable(result->state))
-    reject(op, txn, result, "impossible_state");
+    reject(op, result, REPORT_IMPOSSIBLE_STATE);
   else if (order->state == TLX_ORDER_QUEUED)
-    reject(op, txn, result, "undelivered_order");
+    reject(op, result, REPORT_UNDELIVERED_ORDER);
   else if (tlx_order_move_allowed(order->state, result->state))
     apply(op, txn, order, result);
   else if (tlx_order_state_ended(order->state) && tlx_order_state_ended(result->state))
@@ -144,6 +145,7 @@ static bool make_lists(struct op_report *op, struct tlx_txn *txn) {
   if (!op->acknowledged) op->acknowledged = calloc(REPORT_RESULTS_MAX, sizeof *op->acknowledged);
   if (!op->changed) op->changed = calloc(CHANGED_MAX, sizeof *op->changed);
   op->n_acknowledged = op->n_changed = 0;
+  memset(op->rejected, 0, sizeof op->rejected);
   if (op->acknowledged && op->changed) return true;
   tlx_txn_fail(txn, -ENOMEM);
   return false;

@@ -16,6 +16,15 @@ struct report_result {
   char detail[128], process_state[4], comm[16];
   uint64_t signalled_boot_ns, observed_boot_ns, start_ticks;
 };
+/* What no honest sensor reports: an order of another sensor, a state that no sensor reports, an
+ * order that was not handed out. */
+enum report_reject {
+  REPORT_FOREIGN_ORDER,
+  REPORT_IMPOSSIBLE_STATE,
+  REPORT_UNDELIVERED_ORDER,
+  REPORT_REJECT_COUNT
+};
+
 struct op_report {
   struct op op;
   char sensor_id[32];
@@ -29,14 +38,18 @@ struct op_report {
   /* out */
   char (*acknowledged)[32]; /* heap array, n_acknowledged; also ids that are unknown or already
                                ended: the sensor may forget them. Orders of another sensor are never
-                               touched: audited as sensor_rejected and acknowledged to nobody. */
+                               touched, and are acknowledged to nobody. */
   unsigned n_acknowledged;
   char (*changed)[32]; /* ids of orders whose state changed (watchers) */
   unsigned n_changed;
+  char rejected[REPORT_REJECT_COUNT][32]; /* the first order id of each kind; empty = none */
 };
+/* "foreign_order". Static storage. */
+const char *report_reject_word(enum report_reject reject);
 /* Results first, then delivery, then the sensor's record. STILL_ALIVE is progress (not
- * acknowledged). Ends are audited as process_kill_finished; what no honest sensor reports as
- * sensor_rejected, without effect. Refuses only unknown_sensor. */
+ * acknowledged). Ends are audited as process_kill_finished. What is |rejected| has no effect, and
+ * the caller puts it on record, throttled: a sensor can send as much of it as it likes. Refuses
+ * only unknown_sensor. */
 void op_report_run(struct op *op, struct tlx_txn *txn);
 /* Frees the op and its lists. NULL is fine. */
 void op_report_free(struct op_report *op);

@@ -201,6 +201,15 @@ static bool find_queued(void *arg, const Telovix__Store__V1__OrderRecord *record
   return !*(bool *)arg;
 }
 
+static void note_rejected(struct tlx_call *call, const struct op_report *op) {
+  for (unsigned i = 0; i < REPORT_REJECT_COUNT; i++) {
+    char message[64];
+    if (!*op->rejected[i]) continue;
+    snprintf(message, sizeof message, "result of %s", op->rejected[i]);
+    deny_note(call, "sensor_rejected", op->sensor_id, report_reject_word(i), message);
+  }
+}
+
 static void reported(struct op *base) {
   struct op_report *op = (void *)base;
   struct tlx_call *call = svc_op_call(base);
@@ -208,6 +217,7 @@ static void reported(struct op *base) {
   if (base->status.code == TLX_GRPC_OK) {
     for (unsigned i = 0; i < op->n_changed; i++)
       watch_order_changed(console->watch, op->changed[i]);
+    note_rejected(call, op);
     if (op->first_seen || op->n_changed) watch_sensor_changed(console->watch, op->sensor_id);
     answer(call, op->acknowledged, op->n_acknowledged);
   } else {

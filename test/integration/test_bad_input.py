@@ -323,8 +323,25 @@ def test_sensor_reporting_for_another_sensor(running):
         assert running.ctl_json("kills", "get", order["orderId"])[0]["state"] == "KILL_STATE_QUEUED"
     finally:
         running.node.process.send_signal(signals.SIGCONT)
-    rejected = [r for r in running.audit("--action", "sensor_rejected") if order["orderId"] in r["detail"]]
-    assert rejected and rejected[0]["actor"] == other.sensor_id
+    rejected = telovix.wait_for(lambda: [r for r in running.audit("--action", "sensor_rejected") if order["orderId"] in r["detail"]],
+                                "the report is on record")
+    assert rejected[0]["actor"] == other.sensor_id
+
+
+def test_impossible_reports_are_audited_once_a_minute(running):
+    """However many of them a sensor sends: the audit log is not its to fill."""
+    victim = running.node.victim()
+    order = running.ctl_json("kill", "web-1", victim.pid, "--wait")[0]
+    api = telovix.Api(running.console.address, channel_credentials=telovix.sensor_credentials(running.node))
+    KillResult = telovix.Api.message("telovix.v1.KillResult")
+    for _ in range(20):
+        api.call("telovix.v1.SensorService/Heartbeat", boot_id=b"x" * 16, boot_ns=1,
+                 kill_results=[KillResult(order_id=order["orderId"], state=99)] * 50)
+    api.close()
+    telovix.wait_for(lambda: running.audit("--action", "sensor_rejected"), "the report is on record")
+    victim = running.node.victim()
+    running.ctl_json("kill", "web-1", victim.pid)  # its record comes after all of theirs
+    assert len(running.audit("--action", "sensor_rejected")) == 1
 
 
 def test_wrong_role(fleet):
