@@ -101,7 +101,8 @@ void tlx_h2_discard(struct tlx_h2 *h2, struct tlx_h2_stream *stream);
 /* RST_STREAM with an HTTP/2 error code; queued bytes are dropped; `closed` follows. No-op when both
  * sides have ended. */
 void tlx_h2_reset(struct tlx_h2 *h2, struct tlx_h2_stream *stream, uint32_t error);
-/* Calls |cb| for every open stream that the application knows; |cb| may end the stream it gets. */
+/* Calls |cb| for every stream that the application knows and whose `closed` it has not been given
+ * yet; |cb| may end the stream it gets. */
 void tlx_h2_each(struct tlx_h2 *h2, void (*cb)(void *arg, struct tlx_h2_stream *stream), void *arg);
 /* How many streams there are. */
 size_t tlx_h2_n_streams(const struct tlx_h2 *h2);

@@ -253,6 +253,29 @@ Test(h2, goaway_refuses_what_was_not_looked_at) {
   link_done(&link);
 }
 
+static void count_stream(void *arg, struct tlx_h2_stream *stream) {
+  ++*(unsigned *)arg;
+}
+
+/* A connection that ends drains once more and is over: whoever waits for a stream that this drain
+ * closed is still to be told. */
+Test(h2, a_stream_closed_by_the_last_drain_is_not_forgotten) {
+  struct link link;
+  unsigned n = 0;
+  int err;
+  link_init(&link);
+  pump(&link);
+  struct tlx_h2_stream *stream = ask(&link, "never leaves", true);
+  tlx_h2_goaway(link.server.h2, 0, "bye");
+  pass(&link.server, &link.client, &err);
+  cr_assert_eq(tlx_h2_drain(link.client.h2, &link.client.out, 1 << 20), 0);
+  cr_assert_eq(link.client.n_closed, 0);
+  cr_assert(!tlx_h2_sent(stream));
+  tlx_h2_each(link.client.h2, count_stream, &n);
+  cr_assert_eq(n, 1);
+  link_done(&link);
+}
+
 Test(h2, cancel_reaches_the_other_end) {
   struct link link;
   link_init(&link);
