@@ -281,7 +281,8 @@ static error_t parse_key(int key, char *value, struct argp_state *state) {
   }
 }
 
-/* argp exits by itself after --help, with status 0; everything else comes back. */
+/* argp exits by itself after --help, with status 0, and after an option that it does not know, with
+ * status 2; everything else comes back. */
 static int run(struct parse *parse, const char *usage, const char *doc, unsigned groups,
                unsigned flags, int argc, char **argv) {
   struct argp_option options[N_ROWS + 1];
