@@ -20,6 +20,9 @@
 #include "common/text.h"
 
 #define INITIAL_PID_NS "pid:[4026531836]"
+/* The id of a cgroup is the inode number of its folder (kernel: kernfs), and that of the root is 1.
+ */
+#define CGROUP_ROOT_INODE 1u
 #define INITIAL_TIME_NS "time:[4026531834]"
 
 int host_boot_id_parse(const char *text, uint8_t ret_boot_id[16]) {
@@ -122,4 +125,22 @@ int host_cgroup_path(const char *folder, char *out) {
   const char *rest = path + mount_len;
   if (!*rest) rest = "/";
   return snprintf(out, 256, "%s", rest) < 256 ? 0 : -ENAMETOOLONG;
+}
+
+int host_cgroup_id(const char *folder, uint64_t *ret_id, uint32_t *ret_level) {
+  char path[256], mount[PATH_MAX];
+  struct stat st, root;
+  uint32_t level = 0;
+  int err = host_cgroup_path(folder, path);
+  if (err) return err;
+  if (!realpath(folder, mount) || stat(mount, &st) != 0) return -errno;
+  mount[strcmp(path, "/") == 0 ? strlen(mount) : strlen(mount) - strlen(path)] = '\0';
+  if (stat(mount, &root) != 0) return -errno;
+  /* Below another root, as in a container, the level that the kernel counts is not known. */
+  if (root.st_ino != CGROUP_ROOT_INODE) return -EXDEV;
+  for (const char *at = path; *at; at++)
+    level += *at == '/' && at[1];
+  *ret_id = st.st_ino;
+  *ret_level = level;
+  return 0;
 }

@@ -25,7 +25,7 @@ struct kept {
   uint8_t result[];
 };
 
-/* One file of two: what memory says, and whether disk says the same. */
+/* One of the files: what memory says, and whether disk says the same. */
 struct saved_file {
   const char *name;
   bool dirty, writing;
@@ -34,7 +34,8 @@ struct saved_file {
   int err;
 };
 
-enum { FILE_RESULTS, FILE_UPLINK, FILE_COUNT };
+/* In the order of writing: rules wait to be applied until they are saved. */
+enum { FILE_DESIRED, FILE_RESULTS, FILE_UPLINK, FILE_COUNT };
 
 struct state {
   uv_loop_t *loop;
@@ -48,7 +49,10 @@ struct state {
   uint64_t audit_seq;
   uint8_t audit_hash[32];
   uint64_t console_wall_ms, time_saved_wall_ms;
+  struct desired *desired;
   struct saved_file files[FILE_COUNT];
+  void (*desired_saved)(void *arg, int err);
+  void *desired_arg;
   uv_work_t work;
   unsigned working; /* index of the file in the worker */
   bool is_working, closing;
@@ -94,6 +98,27 @@ static void pack_uplink(struct state *state, struct tlx_buf *buf) {
   if (out) buf->len += telovix__state__v1__uplink__pack(&uplink, out);
 }
 
+static void pack_desired(struct state *state, struct tlx_buf *buf) {
+  Telovix__State__V1__Desired message = TELOVIX__STATE__V1__DESIRED__INIT;
+  struct desired *desired = state->desired;
+  ProtobufCBinaryData *list = calloc(desired->n + 1, sizeof *list);
+  if (!list) {
+    buf->err = -ENOMEM;
+    return;
+  }
+  for (size_t i = 0; i < desired->n; i++)
+    list[i] = (ProtobufCBinaryData){desired->policies[i].len, (uint8_t *)desired->policies[i].data};
+  message.schema = SCHEMA;
+  message.epoch = (ProtobufCBinaryData){sizeof desired->name.epoch, desired->name.epoch};
+  message.generation = desired->name.generation;
+  message.digest = (ProtobufCBinaryData){sizeof desired->name.digest, desired->name.digest};
+  message.enforcement_policies = list;
+  message.n_enforcement_policies = desired->n;
+  uint8_t *out = tlx_buf_reserve(buf, telovix__state__v1__desired__get_packed_size(&message) + 1);
+  if (out) buf->len += telovix__state__v1__desired__pack(&message, out);
+  free(list);
+}
+
 static void do_write(uv_work_t *work) {
   struct state *state = work->data;
   struct saved_file *file = &state->files[state->working];
@@ -117,6 +142,7 @@ static void finish_close(struct state *state) {
     free(state->files[i].path);
   }
   if (state->lock_fd >= 0) close(state->lock_fd);
+  desired_free(state->desired);
   free(state->folder);
   free(state);
   if (closed) closed(arg);
@@ -128,8 +154,11 @@ static void on_written(uv_work_t *work, int status) {
   state->is_working = false;
   tlx_buf_done(&file->content);
   if (file->err)
-    tlx_error(CORE, "%s was not written: %s; a result may be reported again after a restart",
+    tlx_error(CORE, "%s was not written: %s; after a restart it says what it said before",
               file->path, tlx_err_text(file->err));
+  /* A newer set that came meanwhile is dirty again, and is told of when it is written. */
+  if (state->working == FILE_DESIRED && !file->dirty && !state->closing && state->desired_saved)
+    state->desired_saved(state->desired_arg, file->err);
   save_next(state);
 }
 
@@ -142,8 +171,10 @@ static void save_next(struct state *state) {
     tlx_buf_init(&file->content, FILE_MAX);
     if (i == FILE_RESULTS)
       pack_results(state, &file->content);
-    else
+    else if (i == FILE_UPLINK)
       pack_uplink(state, &file->content);
+    else
+      pack_desired(state, &file->content);
     if (file->content.err) {
       tlx_error(CORE, "%s was not written: %s", file->path, tlx_err_text(file->content.err));
       tlx_buf_done(&file->content);
@@ -197,6 +228,32 @@ static int read_uplink(struct state *state, const struct tlx_buf *content) {
   return err;
 }
 
+static int read_desired(struct state *state, const struct tlx_buf *content) {
+  Telovix__State__V1__Desired *message =
+      telovix__state__v1__desired__unpack(NULL, content->len, content->data);
+  struct tlx_bytes *policies =
+      message ? calloc(message->n_enforcement_policies + 1, sizeof *policies) : NULL;
+  struct desired_name name = {0};
+  int err = message ? check_schema(message->schema) : TLX_E_MALFORMED;
+  if (!err && !policies) err = -ENOMEM;
+  if (!err &&
+      (message->epoch.len != sizeof name.epoch || message->digest.len != sizeof name.digest))
+    err = TLX_E_MALFORMED;
+  if (!err) {
+    memcpy(name.epoch, message->epoch.data, sizeof name.epoch);
+    memcpy(name.digest, message->digest.data, sizeof name.digest);
+    name.generation = message->generation;
+    for (size_t i = 0; i < message->n_enforcement_policies; i++)
+      policies[i] = (struct tlx_bytes){message->enforcement_policies[i].data,
+                                       message->enforcement_policies[i].len};
+    err = desired_new(&name, policies, message->n_enforcement_policies, &state->desired);
+    if (err == TLX_E_LIMIT) err = TLX_E_MALFORMED;
+  }
+  free(policies);
+  if (message) telovix__state__v1__desired__free_unpacked(message, NULL);
+  return err;
+}
+
 static int read_file(struct state *state, struct saved_file *file,
                      int (*read)(struct state *state, const struct tlx_buf *content)) {
   struct tlx_buf content TLX_CLEANUP(tlx_buf_done) = {0};
@@ -228,12 +285,14 @@ int state_open(const char *folder, uv_loop_t *loop, const struct tlx_clock *cloc
   state->folder = strdup(folder);
   state->files[FILE_RESULTS].path = tlx_path_join(folder, "results");
   state->files[FILE_UPLINK].path = tlx_path_join(folder, "uplink");
-  int err =
-      lock && state->folder && state->files[FILE_RESULTS].path && state->files[FILE_UPLINK].path
-          ? tlx_file_lock(lock, &state->lock_fd)
-          : -ENOMEM;
+  state->files[FILE_DESIRED].path = tlx_path_join(folder, "desired");
+  int err = lock && state->folder && state->files[FILE_RESULTS].path &&
+                    state->files[FILE_UPLINK].path && state->files[FILE_DESIRED].path
+                ? tlx_file_lock(lock, &state->lock_fd)
+                : -ENOMEM;
   if (!err) err = read_file(state, &state->files[FILE_RESULTS], read_results);
   if (!err) err = read_file(state, &state->files[FILE_UPLINK], read_uplink);
+  if (!err) err = read_file(state, &state->files[FILE_DESIRED], read_desired);
   state->files[FILE_RESULTS].dirty = state->files[FILE_UPLINK].dirty = false;
   if (err) {
     finish_close(state);
@@ -252,8 +311,9 @@ void state_close(struct state *state, void (*closed)(void *arg), void *arg) {
 }
 
 bool state_is_saved(const struct state *state) {
-  return !state->is_working && !state->files[FILE_RESULTS].dirty &&
-         !state->files[FILE_UPLINK].dirty;
+  for (unsigned i = 0; i < FILE_COUNT; i++)
+    if (state->files[i].dirty) return false;
+  return !state->is_working;
 }
 
 /* ---- results ---- */
@@ -353,4 +413,23 @@ void state_set_console_time(struct state *state, uint64_t wall_ms) {
   if (wall_ms <= state->console_wall_ms) return;
   state->console_wall_ms = wall_ms;
   if (wall_ms - state->time_saved_wall_ms >= TIME_SAVE_MS) mark_dirty(state, FILE_UPLINK);
+}
+
+/* ---- desired state ---- */
+
+const struct desired *state_desired(const struct state *state) {
+  return state->desired;
+}
+
+void state_desired_put(struct state *state, struct desired *desired,
+                       void (*saved)(void *arg, int err), void *arg) {
+  desired_free(state->desired);
+  state->desired = desired;
+  state->desired_saved = saved;
+  state->desired_arg = arg;
+  mark_dirty(state, FILE_DESIRED);
+}
+
+void state_desired_save_again(struct state *state) {
+  if (state->desired) mark_dirty(state, FILE_DESIRED);
 }

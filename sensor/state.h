@@ -7,15 +7,17 @@
 
 #include "common/bytes.h"
 #include "common/clock.h"
+#include "sensor/desired.h"
 
-/* What a running sensor keeps on its disk: ends of orders that the Console has not acknowledged
- * (file `results`), and what the Console last told (file `uplink`). Memory changes at once; files
+/* What a running sensor keeps on its disk: the rules that it must enforce (file `desired`), ends of
+ * orders that the Console has not acknowledged (`results`), and what the Console last told
+ * (`uplink`). Memory changes at once; files
  * follow in a worker, whole or not at all, several changes in one write. Loop thread. */
 struct state;
 
 #define STATE_ADDRESSES_MAX 16u
 
-/* Locks |folder| (TLX_E_LOCKED: another sensor runs) and reads both files. One that cannot be read
+/* Locks |folder| (TLX_E_LOCKED: another sensor runs) and reads the files. One that cannot be read
  * is moved aside with an error line: the order is then handed out again, and a process that is gone
  * is found gone. One of a newer version is left alone: TLX_E_SCHEMA_NEWER. */
 int state_open(const char *folder, uv_loop_t *loop, const struct tlx_clock *clock,
@@ -55,3 +57,15 @@ uint64_t state_certificate_wall_ms(const struct state *state);
 /* The Console's wall clock; one that lies before the highest known is ignored. Written to disk
  * every 10 minutes at most. */
 void state_set_console_time(struct state *state, uint64_t wall_ms);
+
+/* ---- desired state ---- */
+/* The latest that was put or read; NULL = none was ever received. Borrowed, valid until the next
+ * put. */
+const struct desired *state_desired(const struct state *state);
+/* Keeps |desired| (takes it). |saved| is called once it is on disk, with 0, or with the error of a
+ * write that failed: never inside this call, and not for a set that a later put replaced before it
+ * was written. */
+void state_desired_put(struct state *state, struct desired *desired,
+                       void (*saved)(void *arg, int err), void *arg);
+/* Writes it again, after a write that failed. */
+void state_desired_save_again(struct state *state);
