@@ -2,10 +2,12 @@
 #include "console/command.h"
 
 #include <argp.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/cleanup.h"
 #include "common/text.h"
 #include "console/console.h"
 #include "console/setup.h"
@@ -20,36 +22,53 @@ struct command {
   const char *data, *fleet, *config;
   struct settings settings;
   bool has_listen;
+  FILE *discard; /* where argp's second line of an error goes */
 };
+
+/* One line, then the end: argp would add two. */
+__attribute__((format(printf, 2, 3))) static _Noreturn void wrong(const struct argp_state *state,
+                                                                  const char *format, ...) {
+  char text[512], shown[512];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  fprintf(stderr, "%s: %s; see %s --help\n", state->name,
+          tlx_text_escape(text, SIZE_MAX, shown, sizeof shown), state->name);
+  exit(EXIT_USAGE);
+}
 
 static error_t take_option(int key, char *value, struct argp_state *state) {
   struct command *command = state->input;
   char why[256] = "";
   switch (key) {
+  case ARGP_KEY_INIT:
+    /* getopt says in one line what is wrong; argp would add a second one. */
+    if (command->discard) state->err_stream = command->discard;
+    return 0;
   case OPT_DATA:
     command->data = value;
     return 0;
   case OPT_FLEET:
     if (!tlx_text_utf8_valid(value, strlen(value)) || !*value || strlen(value) > 200 ||
         strpbrk(value, "\n\r"))
-      argp_error(state, "--fleet: want a name of 1 to 200 bytes of text in one line");
+      wrong(state, "--fleet: want a name of 1 to 200 bytes of text in one line");
     command->fleet = value;
     return 0;
   case OPT_HOST:
     if (settings_add_advertise(&command->settings, value, why) != 0)
-      argp_error(state, "--host %s: %s", value, why);
+      wrong(state, "--host %s: %s", value, why);
     return 0;
   case OPT_LISTEN:
     if (settings_set_listen(&command->settings, value, why) != 0)
-      argp_error(state, "--listen %s: %s", value, why);
+      wrong(state, "--listen %s: %s", value, why);
     command->has_listen = true;
     return 0;
   case OPT_CONFIG:
     command->config = value;
     return 0;
   case ARGP_KEY_ARG:
-    argp_error(state, "%s: unexpected word", value);
-    return 0;
+    wrong(state, "%s: unexpected word", value);
   default:
     return ARGP_ERR_UNKNOWN;
   }
@@ -109,7 +128,9 @@ int command_main(int argc, char **argv) {
   struct command command = {.data = DATA_DEFAULT, .fleet = "fleet"};
   char name[64];
   settings_init(&command.settings);
+  FILE *discard TLX_AUTOFCLOSE = fopen("/dev/null", "w");
   argp_err_exit_status = EXIT_USAGE;
+  command.discard = discard;
   if (argc < 2) {
     fputs("telovix-console: no command; see telovix-console --help\n", stderr);
     return EXIT_USAGE;

@@ -2,10 +2,12 @@
 #include "sensor/command.h"
 
 #include <argp.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/cleanup.h"
 #include "common/text.h"
 #include "sensor/enroll.h"
 #include "sensor/local.h"
@@ -29,31 +31,53 @@ enum option_key {
 struct command {
   const char *cgroup;
   bool json;
+  FILE *discard; /* where argp's second line of an error goes */
   struct enroll_request enroll;
 };
 
+/* One line, then the end: argp would add two. */
+__attribute__((format(printf, 2, 3))) static _Noreturn void wrong(const struct argp_state *state,
+                                                                  const char *format, ...) {
+  char text[512], shown[512];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  fprintf(stderr, "%s: %s; see %s --help\n", state->name,
+          tlx_text_escape(text, SIZE_MAX, shown, sizeof shown), state->name);
+  exit(EXIT_USAGE);
+}
+
 static void take_label(struct command *command, char *value, struct argp_state *state) {
   char *equals = strchr(value, '=');
-  if (!equals) argp_error(state, "--label %s: want KEY=VALUE", value);
+  if (!equals) wrong(state, "--label %s: want KEY=VALUE", value);
   *equals = '\0';
   if (!tlx_name_label_key_valid(value) || !tlx_name_label_value_valid(equals + 1))
-    argp_error(state,
-               "--label %s: want a key of [a-z0-9._/-] and a value of [A-Za-z0-9._-], each up "
-               "to 63 characters",
-               value);
+    wrong(state,
+          "--label %s: want a key of [a-z0-9._/-] and a value of [A-Za-z0-9._-], each up "
+          "to 63 characters",
+          value);
   if (command->enroll.n_labels == ENROLL_LABELS_MAX)
-    argp_error(state, "--label: at most %u", ENROLL_LABELS_MAX);
+    wrong(state, "--label: at most %u", ENROLL_LABELS_MAX);
   command->enroll.labels[command->enroll.n_labels].key = value;
   command->enroll.labels[command->enroll.n_labels++].value = equals + 1;
 }
 
 static error_t take_option(int key, char *value, struct argp_state *state) {
   struct command *command = state->input;
+  char host[256];
+  uint16_t port;
   switch (key) {
+  case ARGP_KEY_INIT:
+    /* getopt says in one line what is wrong; argp would add a second one. */
+    if (command->discard) state->err_stream = command->discard;
+    return 0;
   case OPT_STATE:
     command->enroll.state = value;
     return 0;
   case OPT_CONSOLE:
+    if (tlx_address_parse(value, host, &port) != 0)
+      wrong(state, "--console %s: want HOST:PORT", value);
     command->enroll.console = value;
     return 0;
   case OPT_HASH:
@@ -64,7 +88,7 @@ static error_t take_option(int key, char *value, struct argp_state *state) {
     return 0;
   case OPT_NODE:
     if (!tlx_name_node_valid(value))
-      argp_error(state, "--node-name: want 1 to 253 of [A-Za-z0-9._-], alphanumeric at both ends");
+      wrong(state, "--node-name: want 1 to 253 of [A-Za-z0-9._-], alphanumeric at both ends");
     command->enroll.node_name = value;
     return 0;
   case OPT_LABEL:
@@ -75,12 +99,11 @@ static error_t take_option(int key, char *value, struct argp_state *state) {
     return 0;
   case 'o':
     if (strcmp(value, "json") != 0 && strcmp(value, "table") != 0)
-      argp_error(state, "-o %s: want table or json", value);
+      wrong(state, "-o %s: want table or json", value);
     command->json = strcmp(value, "json") == 0;
     return 0;
   case ARGP_KEY_ARG:
-    argp_error(state, "%s: unexpected word", value);
-    return 0;
+    wrong(state, "%s: unexpected word", value);
   default:
     return ARGP_ERR_UNKNOWN;
   }
@@ -173,7 +196,9 @@ static void print_help(void) {
 int command_main(int argc, char **argv) {
   struct command command = {.enroll = {.state = STATE_DEFAULT}};
   char name[64];
+  FILE *discard TLX_AUTOFCLOSE = fopen("/dev/null", "w");
   argp_err_exit_status = EXIT_USAGE;
+  command.discard = discard;
   if (argc < 2) {
     fputs("telovix-sensor: no command; see telovix-sensor --help\n", stderr);
     return EXIT_USAGE;
