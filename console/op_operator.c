@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "console/op_operator.h"
 
+#include "console/authz.h"
 #include "console/op_int.h"
 #include "console/reasons.h"
 
@@ -10,7 +11,7 @@ void op_operator_create_run(struct op *base, struct tlx_txn *txn) {
   struct op_operator_create *op = (void *)base;
   json_t *asked = json_object();
   json_object_set_new(asked, "name", op_json_text(op->name));
-  json_object_set_new(asked, "role", json_integer(op->role));
+  json_object_set_new(asked, "role", json_string(authz_role_name(op->role)));
   if (tlx_operator_get(txn, op->name)) {
     tlx_status_set(&base->status, TLX_GRPC_ALREADY_EXISTS, reason_word(REASON_OPERATOR_EXISTS),
                    "there is an operator %s", op->name);
