@@ -84,8 +84,9 @@ static int wait_for_end(struct kill *kill, uint64_t until_mono_ms) {
   }
   if (status.code != TLX_GRPC_UNAVAILABLE && status.code != TLX_GRPC_DEADLINE_EXCEEDED &&
       status.code != TLX_GRPC_OK) {
-    client_error(kill->client, kill->order_id, &status, CLIENT_FAILED);
-    return CLIENT_FAILED;
+    /* The order stands; what becomes of it we were not told. */
+    client_error(kill->client, kill->order_id, &status, CLIENT_UNKNOWN);
+    return CLIENT_UNKNOWN;
   }
   tlx_status_set(
       &status, TLX_GRPC_DEADLINE_EXCEEDED, "wait_timeout",

@@ -78,13 +78,21 @@ static const char *meaning(const Telovix__V1__KillOrder *order) {
   }
 }
 
+/* Times are of the Console's clock, which can be set back in between: then no span is known. */
+static bool span_ms(const Google__Protobuf__Timestamp *from, const Google__Protobuf__Timestamp *to,
+                    uint64_t *ret_ms) {
+  if (!from || !to || output_wall_ms(to) < output_wall_ms(from)) return false;
+  *ret_ms = output_wall_ms(to) - output_wall_ms(from);
+  return true;
+}
+
 static void line(const char *name, const Google__Protobuf__Timestamp *at,
                  const Google__Protobuf__Timestamp *start, const char *extra) {
   char time[32];
+  uint64_t ms;
   if (!at) return;
   printf("%-18s %s", name, output_time(at, time));
-  if (start && at != start)
-    printf("  +%llu ms", (unsigned long long)(output_wall_ms(at) - output_wall_ms(start)));
+  if (at != start && span_ms(start, at, &ms)) printf("  +%llu ms", (unsigned long long)ms);
   printf("%s%s\n", *extra ? "  " : "", extra);
 }
 
@@ -96,10 +104,9 @@ const char *kill_view_sentence(const Telovix__V1__KillOrder *order, char *out) {
   tlx_text_escape(order->detail, SIZE_MAX, detail, sizeof detail);
   if (order->error_number)
     snprintf(error, sizeof error, " (%s)", strerror((int)order->error_number));
-  if (order->finished_at && order->queued_at)
-    snprintf(took, sizeof took, ", %llu ms after the order",
-             (unsigned long long)(output_wall_ms(order->finished_at) -
-                                  output_wall_ms(order->queued_at)));
+  uint64_t ms;
+  if (span_ms(order->queued_at, order->finished_at, &ms))
+    snprintf(took, sizeof took, ", %llu ms after the order", (unsigned long long)ms);
   if (*order->scope_cgroup) {
     char path[512];
     snprintf(scope, sizeof scope, " [trial scope %s]",
