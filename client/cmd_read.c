@@ -107,6 +107,12 @@ static const char *const sensor_heads_wide[] = {"NODE",      "SENSOR",  "STATUS"
                                                 "LAST SEEN", "REASONS", "TRUST",  "ORDERS",
                                                 "SCOPE",     "VERSION", "LABELS"};
 
+/* A sensor says its scope with its first heartbeat; before that nobody knows it. */
+static const char *scope_of(const Telovix__V1__Sensor *sensor, const char *whole) {
+  if (!sensor->last_seen_at) return "-";
+  return *sensor->scope_cgroup ? sensor->scope_cgroup : whole;
+}
+
 static struct output_table *sensor_table(const struct client *client) {
   if (client->args.format == OUTPUT_WIDE)
     return output_table_new(sensor_heads_wide,
@@ -134,7 +140,7 @@ static void sensor_row(const struct client *client, struct output_table *table,
       output_word(&telovix__v1__trust_state__descriptor, (int)sensor->trust_state, word));
   snprintf(text, sizeof text, "%u", sensor->open_orders);
   output_table_cell(table, COLOUR_NONE, text);
-  output_table_cell(table, COLOUR_NONE, *sensor->scope_cgroup ? sensor->scope_cgroup : "host");
+  output_table_cell(table, COLOUR_NONE, scope_of(sensor, "host"));
   output_table_cell(table, COLOUR_NONE, sensor->facts ? sensor->facts->sensor_version : "");
   format_labels(sensor, text, sizeof text);
   output_table_cell(table, COLOUR_NONE, text);
@@ -226,7 +232,7 @@ static bool show_sensor(void *arg, const ProtobufCMessage *message) {
   print_line("last seen", sensor->last_seen_at ? text : "never");
   print_line("connected", sensor->connected ? "yes" : "no");
   print_line("address", sensor->peer_address);
-  print_line("scope", *sensor->scope_cgroup ? sensor->scope_cgroup : "whole host");
+  print_line("scope", scope_of(sensor, "whole host"));
   snprintf(text, sizeof text, "%u", sensor->open_orders);
   print_line("open orders", text);
   if (sensor->facts) {
