@@ -77,30 +77,55 @@ static const struct verb *find_verb(int argc, char **argv, int *ret_used) {
   return NULL;
 }
 
+static bool is_in_group(const struct verb *verb, const char *group, size_t len) {
+  return strncmp(verb->words, group, len) == 0 && verb->words[len] == ' ';
+}
+
+static void group_help(const char *group, size_t len) {
+  printf("Usage: telovixctl %s WORD [OPTION...]\n\n", group);
+  for (size_t i = 0; i < N_VERBS; i++) {
+    if (!is_in_group(&verbs[i], group, len)) continue;
+    char words[64];
+    snprintf(words, sizeof words, "%s%s%s", verbs[i].words + len + 1, *verbs[i].usage ? " " : "",
+             verbs[i].usage);
+    printf("  %-16s %s\n", words, verbs[i].doc);
+  }
+  printf("\n`telovixctl %s WORD --help` has the options of a word.\n\n%s\n", group, args_exit_doc);
+}
+
 /* "sensors" alone, or with a word it does not have: say which ones it has. */
 static int unknown_verb(int argc, char **argv) {
   char shown[128];
   bool group = false;
   size_t len = strlen(argv[0]);
   for (size_t i = 0; i < N_VERBS; i++)
-    if (strncmp(verbs[i].words, argv[0], len) == 0 && verbs[i].words[len] == ' ') group = true;
+    if (is_in_group(&verbs[i], argv[0], len)) group = true;
   if (!group) {
     fprintf(stderr, "telovixctl: %s: no such verb; see telovixctl --help\n",
             tlx_text_escape(argv[0], SIZE_MAX, shown, sizeof shown));
     return CLIENT_USAGE;
   }
-  bool help = argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-?") == 0);
-  FILE *out = help ? stdout : stderr;
-  fprintf(out, "telovixctl %s: want one of:", argv[0]);
+  if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-?") == 0)) {
+    group_help(argv[0], len);
+    return CLIENT_OK;
+  }
+  fprintf(stderr, "telovixctl %s: want one of:", argv[0]);
   for (size_t i = 0; i < N_VERBS; i++)
-    if (strncmp(verbs[i].words, argv[0], len) == 0 && verbs[i].words[len] == ' ')
-      fprintf(out, " %s", verbs[i].words + len + 1);
-  fprintf(out, "; see telovixctl %s WORD --help\n", argv[0]);
-  return help ? CLIENT_OK : CLIENT_USAGE;
+    if (is_in_group(&verbs[i], argv[0], len)) fprintf(stderr, " %s", verbs[i].words + len + 1);
+  fprintf(stderr, "; see telovixctl %s --help\n", argv[0]);
+  return CLIENT_USAGE;
 }
 
 uint64_t client_timeout_ms(const struct client *client) {
   return client->args.timeout_ms ? client->args.timeout_ms : ARGS_TIMEOUT_DEFAULT_MS;
+}
+
+/* Words of the command line are any bytes, and JSON takes UTF-8 alone. */
+static json_t *text_json(const char *text) {
+  char shown[1024];
+  if (!tlx_text_utf8_valid(text, strlen(text)))
+    text = tlx_text_escape(text, SIZE_MAX, shown, sizeof shown);
+  return json_string(text);
 }
 
 static void error_json(const struct client *client, const char *what,
@@ -112,10 +137,11 @@ static void error_json(const struct client *client, const char *what,
   json_t *metadata = json_object();
   for (unsigned i = 0; i < status->n_metadata; i++)
     json_object_set_new(metadata, status->metadata[i].key, json_string(status->metadata[i].value));
-  json_t *error = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:i}", "verb", client->verb,
-                            "subject", what, "code", tlx_grpc_code_name(status->code), "reason",
-                            status->reason, "message", status->message, "violations", violations,
-                            "metadata", metadata, "exitStatus", exit_status);
+  json_t *error =
+      json_pack("{s:s, s:o, s:s, s:s, s:o, s:o, s:o, s:i}", "verb", client->verb, "subject",
+                text_json(what), "code", tlx_grpc_code_name(status->code), "reason", status->reason,
+                "message", text_json(status->message), "violations", violations, "metadata",
+                metadata, "exitStatus", exit_status);
   if (error && *client->request_id)
     json_object_set_new(error, "requestId", json_string(client->request_id));
   TLX_AUTOFREE char *line = error ? json_dumps(error, JSON_COMPACT) : NULL;
@@ -205,6 +231,11 @@ int client_main(int argc, char **argv) {
   int index = argc;
   int ret = args_parse_common(top_doc, argc, argv, &client.args, &index);
   if (ret) return ret == 1 ? CLIENT_OK : CLIENT_USAGE;
+  if (index + 1 == argc && strcmp(argv[index], "help") == 0) {
+    char option[] = "--help", *help[] = {argv[0], option, NULL};
+    return args_parse_common(top_doc, 2, help, &client.args, &index) == 1 ? CLIENT_OK
+                                                                          : CLIENT_USAGE;
+  }
   if (index >= argc) {
     fprintf(stderr, "telovixctl: no verb; see telovixctl --help\n");
     return CLIENT_USAGE;

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What people see of the three programs: help, one line an error, exit statuses, JSON."""
+import json
+import os
+import subprocess
+
+import pytest
+
+import telovix
+
+PROGRAMS = {"telovix-console": "console", "telovix-sensor": "sensor", "telovixctl": "client"}
+
+
+def call(program, *words):
+    return subprocess.run([telovix.BUILD / PROGRAMS[program] / program, *words], capture_output=True, text=True, timeout=30,
+                          stdin=subprocess.DEVNULL, env={**os.environ, **telovix.SANITIZERS})
+
+
+@pytest.mark.parametrize("words", [
+    ("telovix-console", "run", "--nonsense"), ("telovix-console", "run", "--listen", "here"), ("telovix-console", "init", "word"),
+    ("telovix-console", "nonsense"), ("telovix-console",), ("telovix-console", "init", "--host", "a b"),
+    ("telovix-sensor", "run", "--nonsense"), ("telovix-sensor", "enroll", "--console", "nowhere"), ("telovix-sensor", "enroll"),
+    ("telovix-sensor", "enroll", "--label", "x"), ("telovix-sensor", "nonsense"), ("telovix-sensor", "status", "-o", "xml"),
+    ("telovixctl", "kill", "--nonsense"), ("telovixctl", "kill", "web-1"), ("telovixctl", "sensors"), ("telovixctl", "sensors", "foo"),
+    ("telovixctl", "nonsense"), ("telovixctl",), ("telovixctl", "-o", "xml", "whoami"), ("telovixctl", "kill", "web-1", "12", "13")])
+def test_wrong_usage_is_one_line_and_status_2(words):
+    result = call(*words)
+    assert result.returncode == 2 and result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith(words[0]), result.stderr
+
+
+@pytest.mark.parametrize("words", [
+    ("telovix-console",), ("telovix-console", "init"), ("telovix-console", "run"), ("telovix-console", "verify"), ("telovix-sensor",),
+    ("telovix-sensor", "enroll"), ("telovix-sensor", "run"), ("telovix-sensor", "status"), ("telovixctl",), ("telovixctl", "sensors"),
+    ("telovixctl", "sensors", "list"), ("telovixctl", "kill"), ("telovixctl", "token"), ("telovixctl", "audit"), ("telovixctl", "kills")])
+def test_help_on_each_level_names_the_exit_statuses(words):
+    result = call(*words, "--help")
+    assert result.returncode == 0 and result.stderr == ""
+    text = " ".join(result.stdout.split())
+    assert text.startswith("Usage: ") and "Exit status: 0 success" in text and "2 wrong usage" in text
+    assert words[0] == "telovix-console" or "3 outcome unknown" in text
+
+
+def test_help_alone_is_help():
+    assert call("telovixctl", "help").stdout == call("telovixctl", "--help").stdout
+
+
+def test_errors_in_json_whatever_the_words_are(running):
+    for word in (b"\xff\xfe", b"\x1b[31m", "ü".encode()):
+        result = running.ctl("-o", "json", "sensors", "get", os.fsdecode(word), check=False)
+        error = json.loads(result.stderr)
+        assert result.returncode == 1 and result.stdout == "" and error["exitStatus"] == 1
+        assert error["code"] in ("NOT_FOUND", "INVALID_ARGUMENT")
+
+
+def test_no_scope_before_the_sensor_said_it(fleet):
+    """It may run in a trial scope: "whole host" would be made up."""
+    fleet.start_console()
+    fleet.enroll("quiet")
+    line = next(l for l in fleet.ctl("sensors", "get", "quiet").stdout.splitlines() if l.startswith("scope"))
+    assert line.split() == ["scope", "-"]
+
+
+def test_the_audit_log_names_roles(fleet):
+    fleet.start_console()
+    created = fleet.audit("--action", "operator_created")[0]
+    assert json.loads(created["detail"])["role"] == "admin"
