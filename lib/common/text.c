@@ -153,6 +153,36 @@ bool tlx_text_utf8_valid(const char *text, size_t len) {
   return true;
 }
 
+/* Whether a valid character could begin with all |len| bytes. */
+static bool utf8_is_cut(const uint8_t *text, size_t len) {
+  static const uint8_t lowest_and_highest[] = {0x80, 0xbf};
+  uint8_t whole[4];
+  uint32_t code;
+  if (len == 0 || len > 3) return false;
+  memcpy(whole, text, len);
+  /* What may follow depends on the first bytes; one of the two ends of the range always may. */
+  for (size_t i = 0; i < 2; i++) {
+    memset(whole + len, lowest_and_highest[i], sizeof whole - len);
+    for (size_t n = len + 1; n <= sizeof whole; n++)
+      if (utf8_char(whole, n, &code) == n) return true;
+  }
+  return false;
+}
+
+void tlx_text_utf8_repair(char *text) {
+  uint8_t *at = (uint8_t *)text;
+  size_t len = strlen(text), n;
+  uint32_t code;
+  for (; len; at += n, len -= n) {
+    n = utf8_char(at, len, &code);
+    if (n) continue;
+    if (utf8_is_cut(at, len)) break;
+    *at = '?';
+    n = 1;
+  }
+  *at = '\0';
+}
+
 size_t tlx_text_utf8_count(const char *text) {
   size_t n = 0;
   for (; *text; text++)

@@ -38,6 +38,9 @@ bool tlx_name_request_id_valid(const char *id);
 void tlx_name_node_fold(const char *name, char *out, size_t size);
 /* Whether |len| bytes are UTF-8 (RFC 3629: no surrogates, no overlong forms) without a NUL. */
 bool tlx_text_utf8_valid(const char *text, size_t len);
+/* Makes |text| valid UTF-8 in place, never longer: a character that is cut off at the end goes, any
+ * other byte that is part of none becomes '?'. */
+void tlx_text_utf8_repair(char *text);
 /* Number of characters of valid, NUL-terminated UTF-8. */
 size_t tlx_text_utf8_count(const char *text);
 

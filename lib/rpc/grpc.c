@@ -111,7 +111,7 @@ void tlx_frame_head(uint8_t out[5], uint32_t message_len) {
 int tlx_grpc_timeout_parse(const char *text, size_t len, uint64_t *ret_ms) {
   char digits[9];
   uint64_t value;
-  if (len < 2 || len > 9) return TLX_E_MALFORMED;
+  if (len < 2 || len > 9 || memchr(text, '\0', len)) return TLX_E_MALFORMED;
   memcpy(digits, text, len - 1);
   digits[len - 1] = '\0';
   if (tlx_u64_parse(digits, UINT64_MAX, &value) != 0) return TLX_E_MALFORMED;
@@ -195,7 +195,10 @@ void tlx_grpc_message_decode(const char *text, size_t len, char *out, size_t siz
       out[at++] = text[i] ? text[i] : ' ';
     }
   }
-  if (size) out[at] = '\0';
+  if (size == 0) return;
+  out[at] = '\0';
+  /* Others print it and put it into JSON. */
+  tlx_text_utf8_repair(out);
 }
 
 /* ---- grpc-status-details-bin ---- */
@@ -279,6 +282,8 @@ static int take_violations(struct tlx_bytes bytes, struct tlx_arena *arena,
              message->field_violations[i]->field);
     snprintf(status->violations[n].description, sizeof status->violations->description, "%s",
              message->field_violations[i]->description);
+    tlx_text_utf8_repair(status->violations[n].field);
+    tlx_text_utf8_repair(status->violations[n].description);
   }
   return 0;
 }
@@ -289,6 +294,7 @@ static int take_info(struct tlx_bytes bytes, struct tlx_arena *arena, struct tlx
   if (err) return TLX_E_MALFORMED;
   const Google__Rpc__ErrorInfo *message = (const Google__Rpc__ErrorInfo *)base;
   snprintf(status->reason, sizeof status->reason, "%s", message->reason);
+  tlx_text_utf8_repair(status->reason);
   for (size_t i = 0; i < message->n_metadata; i++)
     tlx_status_add_metadata(status, message->metadata[i]->key, message->metadata[i]->value);
   return 0;

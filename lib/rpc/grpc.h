@@ -51,7 +51,7 @@ void tlx_grpc_timeout_format(uint64_t ms, char *out);
 /* Percent-encodes only bytes < 0x20, > 0x7E and '%', upper-case hex; |text| is cut at a character
  * boundary so that the result fits |size| with NUL. Returns the length. */
 size_t tlx_grpc_message_encode(const char *text, char *out, size_t size);
-/* Undoes it; malformed sequences stay as they are. NUL-terminated, cut to |size|. */
+/* Undoes it; malformed sequences stay as they are. NUL-terminated UTF-8 whatever came, cut to |size|. */
 void tlx_grpc_message_decode(const char *text, size_t len, char *out, size_t size);
 
 /* ---- grpc-status-details-bin ---- */

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/text.h"
+
 const char *tlx_grpc_code_name(int code) {
   switch (code) {
 #define X(name, number)                                                                            \
@@ -21,26 +23,16 @@ void tlx_status_clear(struct tlx_status *status) {
   *status = (struct tlx_status){.code = TLX_GRPC_OK};
 }
 
-/* Half a character at the end would make some clients report a broken encoding instead of our text.
- */
-static void cut_at_character(char *text, size_t size) {
-  size_t len = strlen(text);
-  if (len + 1 < size) return;
-  while (len && ((unsigned char)text[len - 1] & 0xc0) == 0x80)
-    len--;
-  /* The lead byte of the character that may be incomplete goes too. */
-  if (len && (unsigned char)text[len - 1] >= 0xc0) len--;
-  text[len] = '\0';
-}
-
+/* Half a character at the end would make some clients report a broken encoding instead of our text,
+ * and a byte that is none would leave them without any. */
 static void format_text(char *out, size_t size, const char *format, va_list args) {
   if (vsnprintf(out, size, format, args) < 0) out[0] = '\0';
-  cut_at_character(out, size);
+  tlx_text_utf8_repair(out);
 }
 
 static void copy_text(char *out, size_t size, const char *text) {
   snprintf(out, size, "%s", text);
-  cut_at_character(out, size);
+  tlx_text_utf8_repair(out);
 }
 
 void tlx_status_set(struct tlx_status *status, enum tlx_grpc_code code, const char *reason,

@@ -101,6 +101,28 @@ Test(text, utf8) {
   cr_assert_not(tlx_text_utf8_valid("a\0b", 3));
 }
 
+Test(text, utf8_repair) {
+  static const char *const cases[][2] = {
+      {"", ""},
+      {"plain", "plain"},
+      {"\xc3\xa4", "\xc3\xa4"},
+      {"a\xc3", "a"},
+      {"a\xf0\x9f\x98", "a"},
+      {"\xff"
+       "a\xc3(",
+       "?a?("},
+      {"a\xed\xa0", "a??"},
+      {"a\xf4\x90", "a??"},
+      {"a\xe0", "a"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char text[16];
+    strcpy(text, cases[i][0]);
+    tlx_text_utf8_repair(text);
+    cr_assert_str_eq(text, cases[i][1], "case %zu", i);
+  }
+}
+
 Test(text, escape_makes_harmless) {
   char out[64];
   tlx_text_escape("a\x1b[31m\n\x7f\\", SIZE_MAX, out, sizeof out);
