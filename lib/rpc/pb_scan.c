@@ -89,6 +89,15 @@ static int scan_content(struct scan *scan, const ProtobufCFieldDescriptor *field
   return 0;
 }
 
+/* A tag or a length. Both have 32 bits and are written in at most five bytes; a longer spelling is
+ * refused by the library, so it must not pass here as sound. */
+static uint64_t read_short_varint(struct tlx_reader *reader) {
+  const uint8_t *start = reader->at;
+  uint64_t value = tlx_read_varint(reader);
+  if (!reader->err && reader->at - start > 5) reader->err = TLX_E_MALFORMED;
+  return reader->err ? 0 : value;
+}
+
 /* Reads one value of |wire_type|; |ret_content| is set for length-delimited ones. */
 static int skip_value(struct tlx_reader *reader, uint8_t wire_type, struct tlx_bytes *ret_content) {
   uint64_t len;
@@ -100,7 +109,7 @@ static int skip_value(struct tlx_reader *reader, uint8_t wire_type, struct tlx_b
     tlx_read_bytes(reader, 8);
     return reader->err;
   case 2:
-    len = tlx_read_varint(reader);
+    len = read_short_varint(reader);
     if (len > tlx_reader_left(reader)) return TLX_E_MALFORMED;
     ret_content->data = tlx_read_bytes(reader, (size_t)len);
     ret_content->len = (size_t)len;
@@ -116,7 +125,7 @@ static int skip_value(struct tlx_reader *reader, uint8_t wire_type, struct tlx_b
 static int scan_field(struct scan *scan, const ProtobufCMessageDescriptor *descriptor,
                       struct tlx_reader *reader, const struct path *parent, unsigned depth,
                       int *counts) {
-  uint64_t tag = tlx_read_varint(reader);
+  uint64_t tag = read_short_varint(reader);
   uint8_t wire_type = tag & 7;
   struct tlx_bytes content = {0};
   if (reader->err) return fail(scan, parent, TLX_E_MALFORMED, "is malformed or cut short");
