@@ -144,11 +144,18 @@ static int32_t nanos_of(const ProtobufCMessage *message) {
   return *(const int32_t *)((const char *)message + field->offset);
 }
 
+#define TIMESTAMP_SECONDS_MAX 253402300799 /* the end of the year 9999 */
+
 static json_t *timestamp_json(const ProtobufCMessage *message) {
   char text[TLX_TIME_TEXT_MAX];
   int64_t seconds = seconds_of(message);
-  if (seconds < 0) seconds = 0;
-  tlx_time_format((uint64_t)seconds * 1000 + (uint64_t)nanos_of(message) / 1000000, text);
+  int32_t nanos = nanos_of(message);
+  /* What the type does not allow becomes the nearest time that the text can say. */
+  if (seconds < 0) seconds = nanos = 0;
+  if (seconds > TIMESTAMP_SECONDS_MAX) seconds = TIMESTAMP_SECONDS_MAX, nanos = 999999999;
+  if (nanos < 0) nanos = 0;
+  if (nanos > 999999999) nanos = 999999999;
+  tlx_time_format((uint64_t)seconds * 1000 + (uint64_t)nanos / 1000000, text);
   return json_string(text);
 }
 
@@ -156,8 +163,11 @@ static json_t *duration_json(const ProtobufCMessage *message) {
   int64_t seconds = seconds_of(message);
   int32_t nanos = nanos_of(message);
   const char *sign = seconds < 0 || nanos < 0 ? "-" : "";
-  uint64_t whole = seconds < 0 ? (uint64_t)-seconds : (uint64_t)seconds;
-  uint32_t part = nanos < 0 ? (uint32_t)-nanos : (uint32_t)nanos;
+  /* Negated as unsigned: the least numbers have no positive counterpart. */
+  uint64_t whole = seconds < 0 ? 0 - (uint64_t)seconds : (uint64_t)seconds;
+  uint32_t part = nanos < 0 ? 0 - (uint32_t)nanos : (uint32_t)nanos;
+  whole += part / 1000000000;
+  part %= 1000000000;
   /* Three, six or nine digits, as the form has it. */
   if (part == 0) return json_sprintf("%s%" PRIu64 "s", sign, whole);
   if (part % 1000000 == 0) return json_sprintf("%s%" PRIu64 ".%03us", sign, whole, part / 1000000);
