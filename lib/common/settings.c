@@ -51,12 +51,25 @@ static int on_pair(void *arg, const char *section, const char *key, const char *
   return fail(reading, TLX_E_NOT_FOUND, section, key, "is not a setting of this program");
 }
 
+/* A line as the parser wants it, or NULL at the end and at what it would misread without a word: it
+ * takes the rest of a long line for another line, and the text behind a NUL for nothing. */
 static char *read_line(char *out, int size, void *arg) {
   struct reading *reading = ((void **)arg)[0];
   FILE *file = ((void **)arg)[1];
-  if (!fgets(out, size, file)) return NULL;
-  reading->line++;
-  return out;
+  int n = 0, c = 0;
+  if (reading->err) return NULL;
+  while (c != '\n' && (c = getc(file)) != EOF) {
+    if (n == 0) reading->line++;
+    if (c == 0 || n == size - 1) {
+      reading->err = c ? TLX_E_TOO_LARGE : TLX_E_MALFORMED;
+      snprintf(reading->why, WHY_MAX, "%.255s:%d: the line %s", reading->path, reading->line,
+               c ? "is too long" : "contains a NUL character");
+      return NULL;
+    }
+    out[n++] = (char)c;
+  }
+  out[n] = '\0';
+  return n ? out : NULL;
 }
 
 int tlx_settings_read(const char *path, const struct tlx_setting *list, size_t n, void *target,

@@ -46,6 +46,11 @@ Test(settings, table) {
       {"[console]\nname = 123456789\n", TLX_E_TOO_LARGE, NULL, "want at most 8 bytes"},
       {"[console]\nname = a\nname = b\n", 1, NULL, ":3: "},
       {"[console\nname = a\n", 1, NULL, ":2: "},
+      /* The parser alone would take what follows 199 bytes for a line of its own. */
+      {"[console]\n;                                                                              "
+       "                                                                                          "
+       "                              name = a\n",
+       TLX_E_TOO_LARGE, NULL, ":2: the line is too long"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     char target[16] = "", why[512] = "";
