@@ -215,7 +215,8 @@ uint64_t heartbeat_apply(struct heartbeat *heartbeat, const Telovix__V1__Heartbe
   if (reply->console_time && reply->console_time->seconds > 0)
     state_set_console_time(heartbeat->state, (uint64_t)reply->console_time->seconds * 1000);
   const Google__Protobuf__Duration *interval = reply->interval;
-  if (interval && interval->seconds >= 0 && interval->seconds < 86400 && interval->nanos >= 0)
+  if (interval && interval->seconds >= 0 && interval->seconds < 86400 && interval->nanos >= 0 &&
+      interval->nanos < 1000000000)
     interval_ms = (uint64_t)interval->seconds * 1000 + (uint64_t)interval->nanos / 1000000;
   return interval_ms;
 }
