@@ -3,12 +3,9 @@
  * verified as if it were sound. The first byte picks the table, the second what is done with it,
  * the third the length of the key; key and value follow. */
 #include <ftw.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "common/log.h"
+#include "fuzz.h"
 #include "storage/audit_tbl_int.h"
 #include "storage/maintain.h"
 #include "storage/meta_tbl.h"
@@ -17,13 +14,6 @@
 #include "storage/sensor_tbl.h"
 #include "storage/table.h"
 #include "storage/token_tbl.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define must(cond)                                                                                 \
-  do {                                                                                             \
-    if (!(cond)) abort();                                                                          \
-  } while (0)
 
 static char root[] = "/tmp/telovix-fuzz-XXXXXX";
 static struct tlx_store *store;

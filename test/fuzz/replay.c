@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Feeds every file of the folders given as arguments to a fuzz target, so that the corpus is an ordinary test. A
- * folder without files is a failure: a test that checks nothing must not pass. */
+/* Feeds every file of the folders given as arguments to a fuzz target, so that the corpus is an
+ * ordinary test. A folder without files is a failure: a test that checks nothing must not pass. */
 #include <dirent.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 static int feed(const char *path) {
   FILE *file = fopen(path, "rb");
