@@ -80,6 +80,13 @@ bool tlx_db_key_sensor_no(const char *sensor_id, uint64_t number, struct tlx_db_
   return take(true, &key, ret_key);
 }
 
+bool tlx_db_key_sensor_rule(const char *sensor_id, const char *rule_id,
+                            struct tlx_db_key *ret_key) {
+  struct tlx_db_key key;
+  key.len = 0;
+  return take(add_id(&key, sensor_id) && (!rule_id || add_id(&key, rule_id)), &key, ret_key);
+}
+
 bool tlx_db_key_operator(const char *name, struct tlx_db_key *ret_key) {
   struct tlx_db_key key;
   key.len = 0;
@@ -180,6 +187,10 @@ bool tlx_db_key_parse(enum tlx_db_key_layout layout, const void *data, size_t le
     read_text(&reader, TLX_DB_KEY_ID_WIDTH, TLX_DB_KEY_ID_WIDTH - 1, parts.id);
     read_number(&reader, &parts.number);
     break;
+  case TLX_DB_KEY_SENSOR_RULE:
+    read_text(&reader, TLX_DB_KEY_ID_WIDTH, TLX_DB_KEY_ID_WIDTH - 1, parts.id);
+    read_text(&reader, TLX_DB_KEY_ID_WIDTH, TLX_DB_KEY_ID_WIDTH - 1, parts.rule_id);
+    break;
   case TLX_DB_KEY_OPERATOR:
     read_text(&reader, TLX_DB_KEY_OPERATOR_WIDTH, TLX_DB_KEY_OPERATOR_WIDTH, parts.name);
     break;
@@ -225,6 +236,9 @@ char *tlx_db_key_format(enum tlx_db_key_layout layout, const void *data, size_t 
     break;
   case TLX_DB_KEY_SENSOR_NO:
     snprintf(text, sizeof text, "%s/%llu", parts.id, (unsigned long long)parts.number);
+    break;
+  case TLX_DB_KEY_SENSOR_RULE:
+    snprintf(text, sizeof text, "%s/%s", parts.id, parts.rule_id);
     break;
   case TLX_DB_KEY_OPERATOR:
     snprintf(text, sizeof text, "%s", parts.name);

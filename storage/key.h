@@ -22,6 +22,7 @@ enum tlx_db_key_layout {
   TLX_DB_KEY_HASH,        /* 32 bytes */
   TLX_DB_KEY_NODE,        /* folded node name, NUL, id[32] */
   TLX_DB_KEY_SENSOR_NO,   /* id[32], u64be */
+  TLX_DB_KEY_SENSOR_RULE, /* id[32], rule id[32] */
   TLX_DB_KEY_OPERATOR,    /* name[32] */
   TLX_DB_KEY_REQUEST,     /* name[32], request id[64] */
   TLX_DB_KEY_REQUEST_TIME /* name[32], u64be milliseconds, request id[64] */
@@ -46,6 +47,9 @@ bool tlx_db_key_blob(const uint8_t *data, size_t len, struct tlx_db_key *ret_key
 bool tlx_db_key_node(const char *node_name, const char *id, struct tlx_db_key *ret_key);
 /* Sensor and a number of its own order: all entries of one sensor stand together, oldest first. */
 bool tlx_db_key_sensor_no(const char *sensor_id, uint64_t number, struct tlx_db_key *ret_key);
+/* Sensor and rule: all rules of one sensor stand together, ascending by their id. |rule_id| NULL
+ * gives the common prefix of them. */
+bool tlx_db_key_sensor_rule(const char *sensor_id, const char *rule_id, struct tlx_db_key *ret_key);
 /* An operator's name, at most 32 bytes; also the prefix of all its requests. */
 bool tlx_db_key_operator(const char *name, struct tlx_db_key *ret_key);
 /* Operator and request id: where an answered change is looked up. */
@@ -62,6 +66,7 @@ bool tlx_db_key_has_prefix(const struct tlx_db_key *key, const struct tlx_db_key
 /* A key taken apart; fields that the layout does not have are zero. */
 struct tlx_db_key_parts {
   char id[TLX_DB_KEY_ID_WIDTH];
+  char rule_id[TLX_DB_KEY_ID_WIDTH];
   char name[TLX_DB_KEY_NODE_MAX + 1]; /* operator or folded node name */
   char request_id[TLX_DB_KEY_REQUEST_WIDTH + 1];
   uint64_t number;

@@ -8,6 +8,7 @@
 #include "common/err.h"
 #include "storage/audit_tbl_int.h"
 #include "storage/order_tbl_int.h"
+#include "storage/rule_tbl.h"
 #include "storage/sensor_tbl.h"
 #include "storage/table.h"
 #include "storage/txn_int.h"
@@ -117,6 +118,42 @@ static void check_meta(struct verify *v) {
   if (!meta) return;
   check_last_number(v, TLX_TABLE_ORDER, meta->queue_no);
   check_last_number(v, TLX_TABLE_TOKEN, meta->token_no);
+  check_last_number(v, TLX_TABLE_EVENT, meta->event_no);
+}
+
+/* The digest of the sensor's rules as they lie there. False when one of them cannot be read, which
+ * its own check tells. */
+static bool digest_rules(struct verify *v, uint8_t ret_digest[TLX_SHA256_LEN]) {
+  struct tlx_cursor cursor TLX_AUTOCURSOR = {0};
+  struct tlx_db_key prefix;
+  struct tlx_sha256 ctx;
+  bool readable = tlx_db_key_sensor_rule(v->parts.id, NULL, &prefix);
+  tlx_rule_digest_begin(&ctx);
+  tlx_cursor_open(&cursor, v->txn, TLX_TABLE_RULE);
+  for (bool on = readable && tlx_cursor_seek(&cursor, &prefix); on && readable;
+       on = tlx_cursor_next(&cursor)) {
+    ProtobufCMessage *record = NULL;
+    /* KEY_LAYOUT: rule starts with the sensor's id. */
+    if (!tlx_db_key_has_prefix(&cursor.key, &prefix, prefix.len)) break;
+    tlx_arena_reset(&cursor.scratch);
+    readable = tlx_record_unpack(TLX_TABLE_RULE, cursor.value.data, cursor.value.len,
+                                 &cursor.scratch, &record) == 0;
+    const Telovix__Store__V1__RuleRecord *rule = (const void *)record;
+    if (readable && !rule->removing) tlx_rule_digest_add(&ctx, rule->policy.data, rule->policy.len);
+  }
+  tlx_sha256_final(&ctx, ret_digest);
+  return readable;
+}
+
+/* The name of the desired set must be that of the rules. */
+static void check_desired(struct verify *v, const Telovix__Store__V1__SensorRecord *record) {
+  struct tlx_sha256 ctx;
+  uint8_t rules[TLX_SHA256_LEN], named[TLX_SHA256_LEN];
+  tlx_rule_digest_begin(&ctx);
+  tlx_sha256_final(&ctx, named); /* empty stands for the empty set */
+  if (record->desired_digest.len) memcpy(named, record->desired_digest.data, sizeof named);
+  if (digest_rules(v, rules) && memcmp(rules, named, sizeof rules) != 0)
+    found(v, "the digest of the desired set is not that of its rules");
 }
 
 static void check_sensor(struct verify *v) {
@@ -126,6 +163,7 @@ static void check_sensor(struct verify *v) {
   if (strcmp(record->sensor_id, v->parts.id) != 0) found(v, "the record has another id");
   bool key_ok = tlx_db_key_node(record->node_name, record->sensor_id, &key);
   expect_entry(v, TLX_TABLE_SENSOR_NODE, key_ok, &key);
+  check_desired(v, record);
 }
 
 static void check_sensor_node(struct verify *v) {
@@ -229,6 +267,80 @@ static void check_order_of_sensor(struct verify *v) {
     found(v, "the order is one of another sensor");
 }
 
+static void check_rule(struct verify *v) {
+  const Telovix__Store__V1__RuleRecord *record = own_record(v);
+  struct tlx_db_key key, value;
+  struct tlx_bytes stored;
+  if (!record) return;
+  if (strcmp(record->sensor_id, v->parts.id) != 0) found(v, "the record is of another sensor");
+  if (strcmp(record->rule_id, v->parts.rule_id) != 0) found(v, "the record has another id");
+  if (tlx_db_key_id(v->parts.rule_id, &key) && tlx_db_key_id(v->parts.id, &value)) {
+    if (!tlx_table_get_raw(v->txn, TLX_TABLE_RULE_ID, &key, &stored))
+      found(v, "the entry in rule_id is missing");
+    else if (stored.len != value.len || memcmp(stored.data, value.data, value.len) != 0)
+      found(v, "the entry in rule_id has another value");
+  }
+  if (!tlx_db_key_id(v->parts.id, &key) || !tlx_table_has(v->txn, TLX_TABLE_SENSOR, &key)) {
+    found(v, "the sensor is missing");
+    return;
+  }
+  const Telovix__Store__V1__SensorRecord *sensor = peek(v, TLX_TABLE_SENSOR, &key);
+  if (sensor && record->changed_generation > sensor->desired_generation)
+    found(v, "generation %llu is above the sensor's (%llu)",
+          (unsigned long long)record->changed_generation,
+          (unsigned long long)sensor->desired_generation);
+}
+
+static void check_rule_id(struct verify *v) {
+  struct tlx_db_key key;
+  struct tlx_db_key_parts sensor;
+  if (!tlx_db_key_parse(TLX_DB_KEY_ID, v->at->value.data, v->at->value.len, &sensor)) {
+    found(v, "the value is not the id of a sensor");
+    return;
+  }
+  if (!tlx_db_key_sensor_rule(sensor.id, v->parts.id, &key) ||
+      !tlx_table_has(v->txn, TLX_TABLE_RULE, &key))
+    found(v, "the rule is missing");
+}
+
+static void check_event(struct verify *v) {
+  const Telovix__Store__V1__EventRecord *record = own_record(v);
+  struct tlx_db_key key;
+  if (!record) return;
+  if (record->event_no != v->parts.number) found(v, "the record has another number");
+  bool key_ok = tlx_db_key_sensor_no(record->sensor_id, v->parts.number, &key);
+  expect_entry(v, TLX_TABLE_EVENT_SENSOR, key_ok, &key);
+}
+
+/* The counts of one sensor go up by one: how many events it has is told from the first and the
+ * last. */
+static void check_event_count(struct verify *v, uint64_t count) {
+  struct tlx_cursor cursor TLX_AUTOCURSOR = {0};
+  struct tlx_db_key_parts next;
+  tlx_cursor_open(&cursor, v->txn, TLX_TABLE_EVENT_SENSOR);
+  if (!tlx_cursor_seek(&cursor, &v->at->key) || !tlx_cursor_next(&cursor)) return;
+  /* KEY_LAYOUT: event_sensor starts with the sensor's id. */
+  if (tlx_db_key_has_prefix(&cursor.key, &v->at->key, TLX_DB_KEY_ID_WIDTH) &&
+      (!tlx_db_key_parse(TLX_DB_KEY_NUMBER, cursor.value.data, cursor.value.len, &next) ||
+       next.number != count + 1))
+    found(v, "the next entry does not count on from %llu", (unsigned long long)count);
+}
+
+static void check_event_sensor(struct verify *v) {
+  struct tlx_db_key key;
+  uint64_t count;
+  if (!own_number(v, &count)) return;
+  check_event_count(v, count);
+  tlx_db_key_number(v->parts.number, &key);
+  if (!tlx_table_has(v->txn, TLX_TABLE_EVENT, &key)) {
+    found(v, "the event is missing");
+    return;
+  }
+  const Telovix__Store__V1__EventRecord *record = peek(v, TLX_TABLE_EVENT, &key);
+  if (record && strcmp(record->sensor_id, v->parts.id) != 0)
+    found(v, "the event is one of another sensor");
+}
+
 static void check_audit(struct verify *v) {
   const Telovix__Store__V1__AuditRecord *record = own_record(v);
   if (!record) {
@@ -283,6 +395,10 @@ static void (*const checks[TLX_TABLE_COUNT])(struct verify *v) = {
     [TLX_TABLE_OPERATOR] = check_operator,
     [TLX_TABLE_REQUEST] = check_request,
     [TLX_TABLE_REQUEST_TIME] = check_request_time,
+    [TLX_TABLE_RULE] = check_rule,
+    [TLX_TABLE_RULE_ID] = check_rule_id,
+    [TLX_TABLE_EVENT] = check_event,
+    [TLX_TABLE_EVENT_SENSOR] = check_event_sensor,
 };
 
 /* ---- the walk ---- */

@@ -18,11 +18,12 @@ void tlx_meta_put(struct tlx_txn *txn, const Telovix__Store__V1__MetaRecord *rec
   struct tlx_db_key key;
   Telovix__Store__V1__MetaRecord copy = *record;
   if (!tlx_db_key_id(META_ID, &key)) return;
-  /* A number is given once: a caller's copy from before an order or a token was added must not take
-   * it back. */
+  /* A number is given once: a caller's copy from before an order, a token or an event was added
+   * must not take it back. */
   const Telovix__Store__V1__MetaRecord *old = tlx_meta_get(txn);
   if (old && old->queue_no > copy.queue_no) copy.queue_no = old->queue_no;
   if (old && old->token_no > copy.token_no) copy.token_no = old->token_no;
+  if (old && old->event_no > copy.event_no) copy.event_no = old->event_no;
   tlx_table_put(txn, TLX_TABLE_META, &key, &copy.base);
 }
 

@@ -11,7 +11,7 @@
 /* The one record of the whole store, in the transaction's arena. NULL when there is none, which
  * only a store in the making has, or when |txn| has failed. */
 Telovix__Store__V1__MetaRecord *tlx_meta_get(struct tlx_txn *txn);
-/* Replaces it; the numbers given to orders and tokens never go down. */
+/* Replaces it; the numbers given to orders, tokens and events never go down. */
 void tlx_meta_put(struct tlx_txn *txn, const Telovix__Store__V1__MetaRecord *record);
 
 #define TLX_REQUEST_LIFE_MS (24ull * 3600 * 1000)

@@ -22,7 +22,13 @@ void tlx_sensor_put(struct tlx_txn *txn, const Telovix__Store__V1__SensorRecord 
     return;
   }
   const Telovix__Store__V1__SensorRecord *old = tlx_table_get(txn, TLX_TABLE_SENSOR, &key, NULL);
-  tlx_table_put(txn, TLX_TABLE_SENSOR, &key, &record->base);
+  Telovix__Store__V1__SensorRecord copy = *record;
+  /* A caller's copy from before a rule was changed must not name a set that is no more. */
+  if (old && old->desired_generation > copy.desired_generation) {
+    copy.desired_generation = old->desired_generation;
+    copy.desired_digest = old->desired_digest;
+  }
+  tlx_table_put(txn, TLX_TABLE_SENSOR, &key, &copy.base);
   /* Most changes keep the name; then no page of the index is written. */
   if (tlx_table_has(txn, TLX_TABLE_SENSOR_NODE, &node_key)) return;
   if (old && tlx_db_key_node(old->node_name, old->sensor_id, &old_node_key))

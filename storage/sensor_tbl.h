@@ -12,8 +12,9 @@
 
 /* The sensor with this id, in the transaction's arena; NULL when there is none. */
 Telovix__Store__V1__SensorRecord *tlx_sensor_get(struct tlx_txn *txn, const char *sensor_id);
-/* Inserts or replaces; a new node name moves the index entry. -EINVAL for an id or a node name that
- * cannot be one. */
+/* Inserts or replaces; a new node name moves the index entry. The desired state never goes back: of
+ * a record with a lower generation than the stored one, generation and digest are not taken.
+ * -EINVAL for an id or a node name that cannot be one. */
 void tlx_sensor_put(struct tlx_txn *txn, const Telovix__Store__V1__SensorRecord *record);
 /* In order of (folded node name, id), starting behind |after_node| / |after_id|: NULL node = from
  * the start, NULL id = from the first sensor of that node on. |record| lives for the callback;

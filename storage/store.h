@@ -17,7 +17,8 @@ struct tlx_store_facts {
   uint64_t created_wall_ms;
 };
 #define TLX_STORE_MAP_SIZE_DEFAULT (16ull << 30)
-#define TLX_STORE_SCHEMA 1
+/* 2: with rules and events. */
+#define TLX_STORE_SCHEMA 2
 
 /* Makes |folder| (0700) and an empty store in it, in one step: after a crash there is none or a
  * whole one. |map_size| 0 = default. -EEXIST when there is one, -EINVAL for missing facts. */

@@ -38,6 +38,8 @@ CHECK_RECORD(Telovix__Store__V1__OrderRecord);
 CHECK_RECORD(Telovix__Store__V1__AuditRecord);
 CHECK_RECORD(Telovix__Store__V1__OperatorRecord);
 CHECK_RECORD(Telovix__Store__V1__RequestRecord);
+CHECK_RECORD(Telovix__Store__V1__RuleRecord);
+CHECK_RECORD(Telovix__Store__V1__EventRecord);
 
 /* Bytes fields of a fixed length: whoever gets a record copies them without looking at their
  * length. */
@@ -51,6 +53,8 @@ static const struct blob_rule {
     RULE(META, MetaRecord, epoch, 16, false),
     RULE(SENSOR, SensorRecord, boot_id, 16, true),
     RULE(SENSOR, SensorRecord, serial, 16, true),
+    RULE(SENSOR, SensorRecord, desired_digest, 32, true),
+    RULE(SENSOR, SensorRecord, event_stream, 16, true),
     RULE(TOKEN, TokenRecord, secret_hash, 32, false),
     RULE(TOKEN, TokenRecord, used_by_key_hash, 32, true),
     RULE(ORDER, OrderRecord, boot_id, 16, true),
@@ -58,6 +62,9 @@ static const struct blob_rule {
     RULE(AUDIT, AuditRecord, hash, 32, false),
     RULE(OPERATOR, OperatorRecord, serial, 16, true),
     RULE(REQUEST, RequestRecord, request_hash, 32, true),
+    RULE(RULE, RuleRecord, revision, 16, false),
+    RULE(RULE, RuleRecord, observed_revision, 16, true),
+    RULE(RULE, RuleRecord, observed_boot_id, 16, true),
 #undef RULE
 };
 

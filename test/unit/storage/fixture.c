@@ -103,6 +103,30 @@ Telovix__Store__V1__TokenRecord fixture_token(const char *id, uint8_t fill, uint
   return record;
 }
 
+Telovix__Store__V1__RuleRecord fixture_rule(const char *id, const char *sensor_id, const char *path,
+                                            uint8_t revision[16]) {
+  Telovix__Store__V1__RuleRecord record = TELOVIX__STORE__V1__RULE_RECORD__INIT;
+  memset(revision, 0x11, 16);
+  record.rule_id = (char *)id;
+  record.sensor_id = (char *)sensor_id;
+  record.path = (char *)path;
+  record.desired_mode = 1;
+  record.revision = (ProtobufCBinaryData){16, revision};
+  record.policy = (ProtobufCBinaryData){strlen(path), (uint8_t *)path};
+  return record;
+}
+
+Telovix__Store__V1__EventRecord fixture_event(const char *id, const char *sensor_id,
+                                              uint64_t received_wall_ms) {
+  Telovix__Store__V1__EventRecord record = TELOVIX__STORE__V1__EVENT_RECORD__INIT;
+  record.event_id = (char *)id;
+  record.sensor_id = (char *)sensor_id;
+  record.received_wall_ms = received_wall_ms;
+  record.type = 1;
+  record.count = 1;
+  return record;
+}
+
 uint64_t fixture_add_order(struct fixture *fx, const char *id, const char *sensor_id,
                            uint64_t expires_wall_ms) {
   struct tlx_txn *txn = fixture_write(fx);

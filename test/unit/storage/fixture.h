@@ -41,6 +41,11 @@ Telovix__Store__V1__OrderRecord fixture_order(const char *id, const char *sensor
                                               uint64_t expires_wall_ms);
 /* |fill| makes the secret hash. */
 Telovix__Store__V1__TokenRecord fixture_token(const char *id, uint8_t fill, uint8_t hash[32]);
+/* |revision| of 16 is filled; the policy is the text of the path. */
+Telovix__Store__V1__RuleRecord fixture_rule(const char *id, const char *sensor_id, const char *path,
+                                            uint8_t revision[16]);
+Telovix__Store__V1__EventRecord fixture_event(const char *id, const char *sensor_id,
+                                              uint64_t received_wall_ms);
 /* Adds an order in a transaction of its own; returns its number. */
 uint64_t fixture_add_order(struct fixture *fx, const char *id, const char *sensor_id,
                            uint64_t expires_wall_ms);

@@ -124,6 +124,33 @@ Test(key, sensor_no) {
   cr_assert_not(tlx_db_key_parse(TLX_DB_KEY_SENSOR_NO, a.data, a.len - 1, &parts));
 }
 
+Test(key, sensor_rule) {
+  struct tlx_db_key a, b;
+  struct tlx_db_key_parts parts;
+  char text[64], id[40];
+  cr_assert(tlx_db_key_sensor_rule("sensor_a", "rule_b", &a));
+  cr_assert_eq(a.len, 64);
+  cr_assert(tlx_db_key_parse(TLX_DB_KEY_SENSOR_RULE, a.data, a.len, &parts));
+  cr_assert_str_eq(parts.id, "sensor_a");
+  cr_assert_str_eq(parts.rule_id, "rule_b");
+  cr_assert_str_eq(tlx_db_key_format(TLX_DB_KEY_SENSOR_RULE, a.data, a.len, text, sizeof text),
+                   "sensor_a/rule_b");
+  cr_assert(tlx_db_key_sensor_rule("sensor_a", "rule_c", &b));
+  cr_assert_lt(compare(&a, &b), 0);
+  cr_assert(tlx_db_key_sensor_rule("sensor_a", NULL, &b));
+  cr_assert_eq(b.len, TLX_DB_KEY_ID_WIDTH);
+  cr_assert(tlx_db_key_has_prefix(&a, &b, b.len));
+  cr_assert_not(tlx_db_key_parse(TLX_DB_KEY_SENSOR_RULE, b.data, b.len, &parts), "only a prefix");
+  cr_assert(tlx_db_key_sensor_rule("sensor_ab", NULL, &b));
+  cr_assert_not(tlx_db_key_has_prefix(&a, &b, b.len));
+  cr_assert_not(tlx_db_key_parse(TLX_DB_KEY_SENSOR_RULE, a.data, a.len - 1, &parts));
+  fill(id, 32);
+  cr_assert_not(tlx_db_key_sensor_rule(id, "rule_b", &b));
+  cr_assert_not(tlx_db_key_sensor_rule("sensor_a", id, &b));
+  cr_assert_not(tlx_db_key_sensor_rule("sensor_a", "", &b));
+  cr_assert_not(tlx_db_key_sensor_rule(NULL, "rule_b", &b));
+}
+
 Test(key, operator_and_request) {
   struct tlx_db_key key;
   struct tlx_db_key_parts parts;

@@ -10,9 +10,11 @@
 #include "common/err.h"
 #include "fixture.h"
 #include "storage/audit_tbl.h"
+#include "storage/event_tbl.h"
 #include "storage/meta_tbl.h"
 #include "storage/operator_tbl.h"
 #include "storage/order_tbl.h"
+#include "storage/rule_tbl.h"
 #include "storage/sensor_tbl.h"
 #include "storage/token_tbl.h"
 
@@ -24,7 +26,7 @@ static void append(struct tlx_txn *txn) {
 
 /* A bit of everything, two of most. */
 static void furnish(struct fixture *fx) {
-  uint8_t hash[32];
+  uint8_t hash[32], revision[16];
   const uint8_t serial[16] = {5};
   struct tlx_txn *txn = fixture_write(fx);
   Telovix__Store__V1__SensorRecord sensor = fixture_sensor("sensor_a", "Web");
@@ -53,6 +55,18 @@ static void furnish(struct fixture *fx) {
   tlx_request_put(txn, "anna", "r1", &request);
   for (unsigned i = 0; i < 4; i++)
     append(txn);
+  Telovix__Store__V1__RuleRecord rule = fixture_rule("rule_a", "sensor_a", "/a", revision);
+  tlx_rule_add(txn, &rule);
+  rule = fixture_rule("rule_b", "sensor_a", "/b", revision);
+  tlx_rule_add(txn, &rule);
+  rule.removing = true;
+  tlx_rule_change(txn, &rule);
+  for (unsigned i = 0; i < 3; i++) {
+    Telovix__Store__V1__EventRecord event = fixture_event("event_a", "sensor_a", 1000);
+    tlx_event_add(txn, &event, 100);
+  }
+  Telovix__Store__V1__EventRecord other = fixture_event("event_b", "sensor_b", 1000);
+  tlx_event_add(txn, &other, 100);
   fixture_commit(txn);
 }
 
@@ -125,7 +139,7 @@ DAMAGE(bad_key, 1, "table operator, key 0x616e6e61: the key has no valid form") 
   tlx_table_put_raw(txn, TLX_TABLE_OPERATOR, &key, "\x08\x01", 2);
 }
 
-DAMAGE(sensor_under_another_id, 3, "table sensor, key sensor_c: the record has another id") {
+DAMAGE(sensor_under_another_id, 6, "table sensor, key sensor_c: the record has another id") {
   struct tlx_db_key from = id_key("sensor_a"), to = id_key("sensor_c");
   ProtobufCMessage *record = tlx_table_get(txn, TLX_TABLE_SENSOR, &from, NULL);
   tlx_table_put(txn, TLX_TABLE_SENSOR, &to, record);
@@ -290,6 +304,115 @@ DAMAGE(request_of_another_time, 1,
   struct tlx_db_key key;
   cr_assert(tlx_db_key_request_time("anna", 7, "r1", &key));
   tlx_table_put_raw(txn, TLX_TABLE_REQUEST_TIME, &key, NULL, 0);
+}
+
+/* ---- rules and events ---- */
+
+static struct tlx_db_key rule_key(const char *sensor_id, const char *rule_id) {
+  struct tlx_db_key key;
+  cr_assert(tlx_db_key_sensor_rule(sensor_id, rule_id, &key));
+  return key;
+}
+
+DAMAGE(rule_loosened, 1,
+       "table sensor, key sensor_a: the digest of the desired set is not that of its rules") {
+  struct tlx_db_key key = rule_key("sensor_a", "rule_a");
+  Telovix__Store__V1__RuleRecord *record = tlx_rule_get(txn, "rule_a");
+  record->policy = (ProtobufCBinaryData){5, (uint8_t *)"/else"};
+  tlx_table_put(txn, TLX_TABLE_RULE, &key, &record->base);
+}
+
+DAMAGE(rule_brought_back, 1, "the digest of the desired set is not that of its rules") {
+  struct tlx_db_key key = rule_key("sensor_a", "rule_b");
+  Telovix__Store__V1__RuleRecord *record = tlx_rule_get(txn, "rule_b");
+  record->removing = false;
+  tlx_table_put(txn, TLX_TABLE_RULE, &key, &record->base);
+}
+
+DAMAGE(rule_gone, 2, "table rule_id, key rule_a: the rule is missing") {
+  struct tlx_db_key key = rule_key("sensor_a", "rule_a");
+  tlx_table_remove(txn, TLX_TABLE_RULE, &key);
+}
+
+DAMAGE(rule_and_index_gone, 1, "the digest of the desired set is not that of its rules") {
+  struct tlx_db_key key = rule_key("sensor_a", "rule_a"), rule_id = id_key("rule_a");
+  tlx_table_remove(txn, TLX_TABLE_RULE, &key);
+  tlx_table_remove(txn, TLX_TABLE_RULE_ID, &rule_id);
+}
+
+DAMAGE(rule_unreadable, 1, "table rule, key sensor_a/rule_b: the record cannot be read") {
+  struct tlx_db_key key = rule_key("sensor_a", "rule_b");
+  tlx_table_put_raw(txn, TLX_TABLE_RULE, &key, "\xff", 1);
+}
+
+DAMAGE(rule_id_gone, 1, "table rule, key sensor_a/rule_a: the entry in rule_id is missing") {
+  struct tlx_db_key key = id_key("rule_a");
+  tlx_table_remove(txn, TLX_TABLE_RULE_ID, &key);
+}
+
+DAMAGE(rule_id_to_another_sensor, 2,
+       "table rule, key sensor_a/rule_a: the entry in rule_id has another value") {
+  struct tlx_db_key key = id_key("rule_a"), value = id_key("sensor_b");
+  tlx_table_put_raw(txn, TLX_TABLE_RULE_ID, &key, value.data, value.len);
+}
+
+DAMAGE(rule_id_to_nothing, 2, "table rule_id, key rule_a: the value is not the id of a sensor") {
+  struct tlx_db_key key = id_key("rule_a");
+  tlx_table_put_raw(txn, TLX_TABLE_RULE_ID, &key, "x", 1);
+}
+
+DAMAGE(rule_under_another_key, 4, "table rule, key sensor_a/rule_z: the record has another id") {
+  struct tlx_db_key from = rule_key("sensor_a", "rule_b"), to = rule_key("sensor_a", "rule_z");
+  Telovix__Store__V1__RuleRecord *record = tlx_rule_get(txn, "rule_b");
+  tlx_table_put(txn, TLX_TABLE_RULE, &to, &record->base);
+  tlx_table_remove(txn, TLX_TABLE_RULE, &from);
+  struct tlx_db_key node = node_key("Web", "sensor_a");
+  tlx_table_remove(txn, TLX_TABLE_SENSOR_NODE, &node);
+}
+
+DAMAGE(generation_behind, 1,
+       "table rule, key sensor_a/rule_b: generation 3 is above the sensor's (1)") {
+  struct tlx_db_key key = id_key("sensor_a");
+  Telovix__Store__V1__SensorRecord *record = tlx_sensor_get(txn, "sensor_a");
+  record->desired_generation = 1;
+  tlx_table_put(txn, TLX_TABLE_SENSOR, &key, &record->base);
+}
+
+DAMAGE(event_gone, 1, "table event_sensor, key sensor_a/2: the event is missing") {
+  struct tlx_db_key key = no_key(2);
+  tlx_table_remove(txn, TLX_TABLE_EVENT, &key);
+}
+
+/* Missing in the middle, the count has a hole as well. */
+DAMAGE(event_index_gone, 2, "table event, key 2: the entry in event_sensor is missing") {
+  struct tlx_db_key key = sensor_no_key("sensor_a", 2);
+  tlx_table_remove(txn, TLX_TABLE_EVENT_SENSOR, &key);
+}
+
+DAMAGE(event_count_off, 2, "table event_sensor, key sensor_a/1: the next entry does not count on") {
+  struct tlx_db_key key = sensor_no_key("sensor_a", 2);
+  tlx_table_put_number(txn, TLX_TABLE_EVENT_SENSOR, &key, 9);
+}
+
+DAMAGE(event_of_another_sensor, 1,
+       "table event_sensor, key sensor_c/4: the event is one of another sensor") {
+  struct tlx_db_key key = sensor_no_key("sensor_c", 4);
+  tlx_table_put_number(txn, TLX_TABLE_EVENT_SENSOR, &key, 1);
+}
+
+DAMAGE(event_with_another_number, 1, "table event, key 4: the record has another number") {
+  struct tlx_db_key key = no_key(4);
+  Telovix__Store__V1__EventRecord *record = tlx_table_get(txn, TLX_TABLE_EVENT, &key, NULL);
+  record->event_no = 3;
+  tlx_table_put(txn, TLX_TABLE_EVENT, &key, &record->base);
+}
+
+DAMAGE(events_above_meta, 1,
+       "table meta, key store: table event has number 4, above the last one given (2)") {
+  struct tlx_db_key key = id_key("store");
+  Telovix__Store__V1__MetaRecord *meta = tlx_meta_get(txn);
+  meta->event_no = 2;
+  tlx_table_put(txn, TLX_TABLE_META, &key, &meta->base);
 }
 
 /* ---- the chain ---- */

@@ -280,3 +280,24 @@ Test(sensor_tbl, serials) {
   tlx_serial_put(txn, NULL, &record);
   fixture_commit_fails(txn, -EINVAL);
 }
+
+Test(sensor_tbl, the_desired_state_never_goes_back) {
+  FIXTURE fx;
+  uint8_t newer[32] = {2}, older[32] = {1};
+  fixture_init(&fx);
+  struct tlx_txn *txn = fixture_write(&fx);
+  Telovix__Store__V1__SensorRecord sensor = fixture_sensor("sensor_a", "web");
+  sensor.desired_generation = 2;
+  sensor.desired_digest = (ProtobufCBinaryData){32, newer};
+  tlx_sensor_put(txn, &sensor);
+  /* A copy from before the change, put for another reason. */
+  sensor.desired_generation = 1;
+  sensor.desired_digest = (ProtobufCBinaryData){32, older};
+  sensor.disabled = true;
+  tlx_sensor_put(txn, &sensor);
+  const Telovix__Store__V1__SensorRecord *back = tlx_sensor_get(txn, "sensor_a");
+  cr_assert(back->disabled);
+  cr_assert_eq(back->desired_generation, 2);
+  cr_assert_arr_eq(back->desired_digest.data, newer, 32);
+  fixture_commit(txn);
+}
