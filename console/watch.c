@@ -46,7 +46,7 @@ struct fleet_watcher {
 /* What watchers know of a sensor: news only when this differs. */
 struct seen {
   char sensor_id[32];
-  uint64_t digest, next_change_mono_ms;
+  uint64_t digest, next_change_mono_ms; /* digest 0 = nobody was told yet */
   UT_hash_handle hh;
 };
 
@@ -181,6 +181,17 @@ static uint64_t digest_of(const Telovix__V1__Sensor *sensor) {
   return hash;
 }
 
+static struct seen *seen_of(struct watch *watch, const char *sensor_id) {
+  struct seen *seen;
+  HASH_FIND_STR(watch->seen, sensor_id, seen);
+  if (seen) return seen;
+  seen = calloc(1, sizeof *seen);
+  if (!seen) return NULL;
+  snprintf(seen->sensor_id, sizeof seen->sensor_id, "%s", sensor_id);
+  HASH_ADD_STR(watch->seen, sensor_id, seen);
+  return seen;
+}
+
 static bool send_sensor(struct fleet_watcher *watcher, struct tlx_txn *txn,
                         const Telovix__Store__V1__SensorRecord *record, bool initial) {
   struct tlx_arena arena;
@@ -190,6 +201,9 @@ static bool send_sensor(struct fleet_watcher *watcher, struct tlx_txn *txn,
   event.sensor = convert_sensor(watcher->watch->console, txn, record, &arena);
   event.initial = initial;
   bool ok = event.sensor && tlx_call_send(watcher->call, &event.base) == 0;
+  /* The first picture is no news. What was known before stays: others may have an older one. */
+  struct seen *seen = ok ? seen_of(watcher->watch, record->sensor_id) : NULL;
+  if (seen && !seen->digest) seen->digest = digest_of(event.sensor);
   tlx_arena_done(&arena);
   return ok;
 }
@@ -293,17 +307,6 @@ static void add_pending(struct watch *watch, const char *sensor_id) {
     }
     if (!watcher->is_initial) pump(watcher);
   }
-}
-
-static struct seen *seen_of(struct watch *watch, const char *sensor_id) {
-  struct seen *seen;
-  HASH_FIND_STR(watch->seen, sensor_id, seen);
-  if (seen) return seen;
-  seen = calloc(1, sizeof *seen);
-  if (!seen) return NULL;
-  snprintf(seen->sensor_id, sizeof seen->sensor_id, "%s", sensor_id);
-  HASH_ADD_STR(watch->seen, sensor_id, seen);
-  return seen;
 }
 
 void watch_sensor_changed(struct watch *watch, const char *sensor_id) {

@@ -65,3 +65,8 @@ def test_the_audit_log_names_roles(fleet):
     fleet.start_console()
     created = fleet.audit("--action", "operator_created")[0]
     assert json.loads(created["detail"])["role"] == "admin"
+
+
+def test_a_watch_shows_each_sensor_once_until_it_changes(running):
+    lines = running.ctl("sensors", "watch", "--timeout", "3s").stdout.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("web-1"), lines
