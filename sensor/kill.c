@@ -74,6 +74,22 @@ static void report(struct task *task, bool is_end) {
   options->result(options->arg, &task->result, is_end);
 }
 
+/* The ends that we report, as everybody reads them elsewhere. */
+static const char *state_word(uint32_t state) {
+  switch (state) {
+  case STATE(KILLED):
+    return "killed";
+  case STATE(ALREADY_GONE):
+    return "already_gone";
+  case STATE(IDENTITY_MISMATCH):
+    return "identity_mismatch";
+  case STATE(PROTECTED):
+    return "protected";
+  default:
+    return "failed";
+  }
+}
+
 /* The order ends with |state|. */
 static void finish(struct task *task, uint32_t state, const char *detail, int err) {
   struct kill_result *result = &task->result;
@@ -82,11 +98,9 @@ static void finish(struct task *task, uint32_t state, const char *detail, int er
   result->error_number = err < 0 ? (uint32_t)-err : 0;
   snprintf(result->detail, sizeof result->detail, "%s", detail);
   result->observed_boot_ns = tlx_boot_ns(task->killer->options.clock);
-  const ProtobufCEnumValue *word =
-      protobuf_c_enum_descriptor_get_value(&telovix__v1__kill_state__descriptor, (int)state);
   tlx_notice(KILL, "order=%s pid=%u comm=%s state=%s detail=%s errno=%u", result->order_id,
              task->order.pid, tlx_text_escape(result->comm, SIZE_MAX, comm, sizeof comm),
-             word ? word->name : "?", detail, result->error_number);
+             state_word(state), detail, result->error_number);
   report(task, true);
   end_task(task);
 }
