@@ -38,7 +38,7 @@ Test(builtin, symbols_of_every_kind) {
       tlx_descriptor_file_named(index, "telovix/v1/fleet.proto");
   size_t n = tlx_descriptor_file_closure(index, file, list, 64);
   cr_assert_eq(list[0], file, "the requested file comes first");
-  cr_assert_eq(n, 5, "fleet, duration, timestamp, sensor, types: %zu", n);
+  cr_assert_eq(n, 7, "fleet, duration, timestamp, policy, sensor, event, types: %zu", n);
   for (size_t i = 0; i < n; i++)
     for (size_t k = 0; k < i; k++)
       cr_assert_neq(list[i], list[k]);
