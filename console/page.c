@@ -67,6 +67,20 @@ void page_key_number(const uint8_t *key, size_t key_len, uint64_t *ret_number) {
   *ret_number = number;
 }
 
+int page_token_parse_number(const char *token, const char *filter, uint64_t *ret_number,
+                            struct tlx_status *status) {
+  uint8_t key[PAGE_KEY_MAX];
+  size_t key_len;
+  int err = page_token_parse(token, filter, key, &key_len, status);
+  if (err || key_len == 0) return err;
+  if (key_len != 8) {
+    tlx_status_add_violation(status, "page_token", "is not a token of this list");
+    return TLX_E_MALFORMED;
+  }
+  page_key_number(key, key_len, ret_number);
+  return 0;
+}
+
 uint32_t page_size(uint32_t wanted, uint32_t max) {
   if (wanted == 0) return PAGE_DEFAULT;
   return wanted < max ? wanted : max;

@@ -20,5 +20,9 @@ int page_token_parse(const char *token, const char *filter, uint8_t *ret_key, si
 void page_token_format_number(const char *filter, uint64_t number, char *out);
 /* Number of a parsed key; untouched when the key holds none. */
 void page_key_number(const uint8_t *key, size_t key_len, uint64_t *ret_number);
+/* page_token_parse for such lists: a key that is no number is garbage too. |*ret_number| stays when
+ * the token is empty. */
+int page_token_parse_number(const char *token, const char *filter, uint64_t *ret_number,
+                            struct tlx_status *status);
 /* How many entries a page may have: 0 = PAGE_DEFAULT; above |max|: cut to |max|. */
 uint32_t page_size(uint32_t wanted, uint32_t max);

@@ -118,6 +118,12 @@ Telovix__Store__V1__SensorRecord *svc_find_sensor(struct tlx_call *call, struct 
 
 /* ---- changing ---- */
 
+void svc_check_enum(struct tlx_status *status, const char *field,
+                    const ProtobufCEnumDescriptor *descriptor, int value) {
+  if (!protobuf_c_enum_descriptor_get_value(descriptor, value))
+    tlx_status_add_violation(status, field, "%d is no value of %s", value, descriptor->short_name);
+}
+
 void svc_check_common(struct tlx_status *status, const char *reason, const char *request_id) {
   if (tlx_text_utf8_count(reason) > REASON_CHARS_MAX)
     tlx_status_add_violation(status, "reason", "has more than %u characters", REASON_CHARS_MAX);

@@ -80,6 +80,10 @@ Telovix__Store__V1__SensorRecord *svc_find_sensor(struct tlx_call *call, struct 
                                                   const char *sensor);
 
 /* ---- changing ---- */
+/* Adds a violation for a number that |field|'s enum does not have: as a filter it would match what
+ * nobody asked for. */
+void svc_check_enum(struct tlx_status *status, const char *field,
+                    const ProtobufCEnumDescriptor *descriptor, int value);
 /* Checks reason and request id of a change; adds violations. */
 void svc_check_common(struct tlx_status *status, const char *reason, const char *request_id);
 /* Submits |op| for the call: actor and references are filled in here; |op|->done must call

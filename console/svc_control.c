@@ -219,17 +219,14 @@ void svc_list_kills(struct tlx_call *call, const ProtobufCMessage *message) {
   struct order_page page = {.arena = tlx_call_arena(call),
                             .max = page_size(request->page_size, PAGE_MAX)};
   struct tlx_status status;
-  uint8_t key[PAGE_KEY_MAX];
   char filter[320], token[512];
-  size_t key_len;
   uint64_t before_no = UINT64_MAX;
   tlx_status_clear(&status);
   snprintf(filter, sizeof filter, "ListKills|%.253s", request->sensor);
-  if (page_token_parse(request->page_token, filter, key, &key_len, &status) != 0) {
+  if (page_token_parse_number(request->page_token, filter, &before_no, &status) != 0) {
     svc_fail_status(call, &status);
     return;
   }
-  if (key_len) page_key_number(key, key_len, &before_no);
   struct tlx_txn *txn TLX_AUTOTXN = NULL;
   if (!svc_begin(call, &txn)) return;
   const Telovix__Store__V1__SensorRecord *sensor = NULL;

@@ -99,6 +99,15 @@ static char *filter_text(const Telovix__V1__ListSensorsRequest *request) {
   return text;
 }
 
+/* The key of a page is node name, NUL, id. Adds the NUL behind. */
+static void check_key(uint8_t *key, size_t key_len, struct tlx_status *status) {
+  key[key_len] = 0;
+  size_t node_len = strlen((char *)key);
+  const char *id = key_len > node_len ? (char *)key + node_len + 1 : "";
+  if (key_len && (!tlx_id_valid("sensor_", id) || node_len + 1 + strlen(id) != key_len))
+    tlx_status_add_violation(status, "page_token", "is not a token of this list");
+}
+
 void svc_list_sensors(struct tlx_call *call, const ProtobufCMessage *message) {
   const Telovix__V1__ListSensorsRequest *request = (const void *)message;
   Telovix__V1__ListSensorsReply reply = TELOVIX__V1__LIST_SENSORS_REPLY__INIT;
@@ -110,10 +119,15 @@ void svc_list_sensors(struct tlx_call *call, const ProtobufCMessage *message) {
   struct tlx_txn *txn TLX_AUTOTXN = NULL;
   struct tlx_status status;
   uint8_t key[PAGE_KEY_MAX + 1];
-  size_t key_len;
+  size_t key_len = 0;
   char token[512];
   tlx_status_clear(&status);
-  if (filter && page_token_parse(request->page_token, filter, key, &key_len, &status) != 0) {
+  svc_check_enum(&status, "status", &telovix__v1__sensor_status__descriptor, request->status);
+  svc_check_enum(&status, "health_state", &telovix__v1__health_state__descriptor,
+                 request->health_state);
+  if (filter && page_token_parse(request->page_token, filter, key, &key_len, &status) == 0)
+    check_key(key, key_len, &status);
+  if (status.code != TLX_GRPC_OK) {
     svc_fail_status(call, &status);
     return;
   }
@@ -122,8 +136,6 @@ void svc_list_sensors(struct tlx_call *call, const ProtobufCMessage *message) {
     svc_fail(call, REASON_NO_MEMORY);
     return;
   }
-  /* The key is node name, NUL, id. */
-  key[key_len] = 0;
   size_t node_len = strlen((char *)key);
   const char *after_node = key_len ? (char *)key : NULL;
   const char *after_id = key_len > node_len ? (char *)key + node_len + 1 : NULL;

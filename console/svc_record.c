@@ -114,15 +114,14 @@ void svc_list_audit(struct tlx_call *call, const ProtobufCMessage *message) {
                             .max = page_size(request->page_size, PAGE_AUDIT_MAX)};
   struct tlx_txn *txn TLX_AUTOTXN = NULL;
   struct tlx_status status;
-  uint8_t key[PAGE_KEY_MAX];
   char token[512];
-  size_t key_len = 0;
   uint64_t from_seq = UINT64_MAX;
   tlx_status_clear(&status);
   take_times(&page, &status);
+  svc_check_enum(&status, "outcome", &telovix__v1__audit_outcome__descriptor, request->outcome);
   char *filter TLX_AUTOFREE = filter_text(&page);
   if (status.code == TLX_GRPC_OK && filter)
-    (void)page_token_parse(request->page_token, filter, key, &key_len, &status);
+    (void)page_token_parse_number(request->page_token, filter, &from_seq, &status);
   if (status.code != TLX_GRPC_OK) {
     svc_fail_status(call, &status);
     return;
@@ -133,8 +132,7 @@ void svc_list_audit(struct tlx_call *call, const ProtobufCMessage *message) {
     return;
   }
   /* The key is the last record that was looked at; the walk begins below it. */
-  if (key_len) page_key_number(key, key_len, &from_seq);
-  if (key_len) from_seq--;
+  if (*request->page_token && from_seq) from_seq--;
   if (!svc_begin(call, &txn)) return;
   if (*request->sensor) {
     const Telovix__Store__V1__SensorRecord *sensor = svc_find_sensor(call, txn, request->sensor);

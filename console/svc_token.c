@@ -217,17 +217,14 @@ void svc_list_tokens(struct tlx_call *call, const ProtobufCMessage *message) {
                             .now_wall_ms = tlx_wall_ms(console_of(call)->clock)};
   struct tlx_txn *txn TLX_AUTOTXN = NULL;
   struct tlx_status status;
-  uint8_t key[PAGE_KEY_MAX];
   char token[512];
-  size_t key_len;
   uint64_t before_no = UINT64_MAX;
   static const char filter[] = "ListEnrollmentTokens";
   tlx_status_clear(&status);
-  if (page_token_parse(request->page_token, filter, key, &key_len, &status) != 0) {
+  if (page_token_parse_number(request->page_token, filter, &before_no, &status) != 0) {
     svc_fail_status(call, &status);
     return;
   }
-  if (key_len) page_key_number(key, key_len, &before_no);
   page.tokens = tlx_arena_alloc(page.arena, page.max * sizeof *page.tokens);
   if (!page.tokens) {
     svc_fail(call, REASON_NO_MEMORY);

@@ -441,3 +441,23 @@ def test_tls_1_3_only_and_no_tickets(running):
     assert raw.ask()["grpc-status"] == "0"
     assert raw.sock.session is None or not raw.sock.session.has_ticket
     raw.close()
+
+
+def test_page_tokens_and_filters_that_are_none(running, api):
+    """A cut token would begin elsewhere, an unknown number match what nobody asked for."""
+    for _ in range(3):
+        running.enroll(f"n{_}")
+        running.ctl("kill", "web-1", "4242")
+    def first_violation(method, **fields):
+        with pytest.raises(grpc.RpcError) as error:
+            api.call(f"telovix.v1.{method}", **fields)
+        assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT, error.value
+        return next(iter(telovix.details(error.value)[1]))
+    for method in ("AuditService/ListAudit", "FleetService/ListSensors", "ContainmentService/ListKills", "TokenService/ListEnrollmentTokens"):
+        token = api.call(f"telovix.v1.{method}", page_size=1).next_page_token
+        assert token and api.call(f"telovix.v1.{method}", page_size=1, page_token=token)
+        for bad in (token[:-3], token + "AAAA", "!", "AAAA"):
+            assert first_violation(method, page_size=1, page_token=bad) == "page_token", (method, bad)
+    assert first_violation("AuditService/ListAudit", outcome=9) == "outcome"
+    assert first_violation("FleetService/ListSensors", status=99) == "status"
+    assert first_violation("FleetService/ListSensors", health_state=-1) == "health_state"
