@@ -2,10 +2,12 @@
 #include "console/command.h"
 
 #include <argp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/text.h"
@@ -124,10 +126,20 @@ static void print_help(FILE *out) {
         out);
 }
 
+/* The store is a mapped file: a page that is not there (a file that was cut, a disk that fails) is
+ * no error of a call but this signal. */
+static void on_bus_error(int number) {
+  static const char text[] = "telovix-console: the store cannot be read: its file was cut short or "
+                             "the disk fails; restore from a backup\n";
+  (void)!write(STDERR_FILENO, text, sizeof text - 1);
+  _exit(EXIT_FAILURE);
+}
+
 int command_main(int argc, char **argv) {
   struct command command = {.data = DATA_DEFAULT, .fleet = "fleet"};
   char name[64];
   settings_init(&command.settings);
+  signal(SIGBUS, on_bus_error);
   FILE *discard TLX_AUTOFCLOSE = fopen("/dev/null", "w");
   argp_err_exit_status = EXIT_USAGE;
   command.discard = discard;
