@@ -47,6 +47,9 @@
 /* Connections in all, and those that have not finished TLS; the file limit is raised to match. */
 #define TLX_CONNS_MAX 16384u
 #define TLX_HANDSHAKES_MAX 512u
+/* Connections without a client certificate: enrollments and health checks are short, and strangers
+ * must not take the places of sensors and operators. */
+#define TLX_ANONYMOUS_CONNS_MAX 512u
 /* New handshakes a second from addresses no sensor has used (settable). */
 #define TLX_STRANGER_HANDSHAKES_PER_S 100u
 /* GOAWAY drain: how long running calls may take before they are ended with UNAVAILABLE. */

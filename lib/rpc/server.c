@@ -69,6 +69,15 @@ void tlx_server_conn_pong(struct server_conn *sconn) {
   tlx_conn_close_when_idle(sconn->conn);
 }
 
+/* Only now is it known that the peer brought no certificate. */
+static void refuse_anonymous(struct server_conn *sconn) {
+  struct tlx_h2 *h2 = tlx_conn_h2(sconn->conn);
+  tlx_warn(RPC, "connection refused: too many without a certificate: client=%s",
+           tlx_conn_peer_ip(sconn->conn));
+  tlx_h2_goaway(h2, 11 /* ENHANCE_YOUR_CALM */, "too_many_anonymous");
+  tlx_conn_close_when_idle(sconn->conn);
+}
+
 static void on_ready(void *ctx, struct tlx_conn *conn) {
   struct server_conn *sconn = ctx;
   const struct tlx_bytes *chain;
@@ -76,7 +85,10 @@ static void on_ready(void *ctx, struct tlx_conn *conn) {
   sconn->server->n_handshakes--;
   if (tlx_conn_peer_chain(conn, &chain) > 0)
     sconn->has_cert = tlx_cert_parse(chain[0], &sconn->cert) == 0;
-  if (sconn->server->draining) drain_conn(sconn);
+  if (!sconn->has_cert && ++sconn->server->n_anonymous > TLX_ANONYMOUS_CONNS_MAX)
+    refuse_anonymous(sconn);
+  else if (sconn->server->draining)
+    drain_conn(sconn);
 }
 
 static void on_conn_closed(void *ctx, struct tlx_conn *conn, int err, const char *why) {
@@ -88,7 +100,10 @@ static void on_conn_closed(void *ctx, struct tlx_conn *conn, int err, const char
   else if (err)
     tlx_debug(RPC, "connection ended: client=%s err=%s %s", tlx_conn_peer_ip(conn),
               tlx_err_name(err), why);
-  if (!sconn->is_ready) server->n_handshakes--;
+  if (!sconn->is_ready)
+    server->n_handshakes--;
+  else if (!sconn->has_cert)
+    server->n_anonymous--;
   *sconn->prev = sconn->next;
   if (sconn->next) sconn->next->prev = sconn->prev;
   server->n_conns--;

@@ -28,7 +28,7 @@ struct tlx_server {
   struct tlx_listener *listeners[8];
   unsigned n_listeners;
   struct server_conn *conns;
-  size_t n_conns, n_handshakes;
+  size_t n_conns, n_handshakes, n_anonymous;
   uint64_t last_conn_id;
   /* strangers: a bucket that fills by the second */
   uint32_t stranger_tokens;

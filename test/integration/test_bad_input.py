@@ -461,3 +461,34 @@ def test_page_tokens_and_filters_that_are_none(running, api):
     assert first_violation("AuditService/ListAudit", outcome=9) == "outcome"
     assert first_violation("FleetService/ListSensors", status=99) == "status"
     assert first_violation("FleetService/ListSensors", health_state=-1) == "health_state"
+
+
+def test_strangers_do_not_take_all_places(running):
+    """Connections without a certificate are bounded, whatever they do with them: those past the bound are told to go."""
+    opened = []
+    try:
+        for _ in range(512):
+            opened.append(Raw(running.console.address))
+        late = Raw(running.console.address)
+        opened.append(late)
+        with pytest.raises((EOFError, ConnectionError)):
+            while True:
+                for event in late.pump():
+                    if isinstance(event, h2.events.ConnectionTerminated):
+                        assert event.error_code == 11 and event.additional_data == b"too_many_anonymous"
+        # Those within it are served, and so are sensors and operators.
+        assert opened[0].ask("/grpc.health.v1.Health/Check")["grpc-status"] == "0"
+        victim = running.node.victim()
+        running.ctl("kill", "web-1", victim.pid, "--wait")
+    finally:
+        for raw in opened:
+            raw.close()
+    def free_again():
+        raw = Raw(running.console.address)
+        try:
+            return raw.ask("/grpc.health.v1.Health/Check")["grpc-status"] == "0"
+        except (EOFError, ConnectionError, KeyError):
+            return False
+        finally:
+            raw.close()
+    telovix.wait_for(free_again, "a place is free again")
