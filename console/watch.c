@@ -25,6 +25,7 @@ struct order_watcher {
   struct order_watcher *next, **prev;
   struct tlx_call *call; /* referenced */
   char order_id[32];
+  uint32_t told_state; /* of the last message; 0 = none yet */
 };
 
 /* A sensor that a fleet watcher has yet to be told of. */
@@ -89,6 +90,9 @@ static bool send_order(struct order_watcher *watcher) {
     svc_fail(call, REASON_UNKNOWN_ORDER);
     return false;
   }
+  /* A watch that began between the commit and its notice has told this change already. */
+  if (record->state == watcher->told_state && record->state != TLX_ORDER_STILL_ALIVE) return true;
+  watcher->told_state = record->state;
   tlx_arena_init(&arena, TLX_ARENA_MAX);
   const Telovix__V1__KillOrder *order = convert_order(record, &arena);
   int err = order ? tlx_call_send(call, &order->base) : -ENOMEM;
