@@ -202,6 +202,11 @@ static void on_terminate(uv_signal_t *handle, int number) {
   uv_close((uv_handle_t *)&sensor->sigterm, NULL);
   uv_close((uv_handle_t *)&sensor->sigint, NULL);
   uv_close((uv_handle_t *)&sensor->sighup, NULL);
+  /* That brought back what they do by default. Told once more to stop, the process still ends as
+   * one that has stopped, with status 0. */
+  signal(SIGTERM, SIG_IGN);
+  signal(SIGINT, SIG_IGN);
+  signal(SIGHUP, SIG_IGN);
   close_parts(sensor);
 }
 
