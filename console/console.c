@@ -215,6 +215,11 @@ static void on_writer_stopped(void *arg) {
   uv_close((uv_handle_t *)&console->sigterm, NULL);
   uv_close((uv_handle_t *)&console->sigint, NULL);
   uv_close((uv_handle_t *)&console->sighup, NULL);
+  /* That brought back what they do by default. Told once more to stop, the process still ends as
+   * one that has stopped, with status 0. */
+  signal(SIGTERM, SIG_IGN);
+  signal(SIGINT, SIG_IGN);
+  signal(SIGHUP, SIG_IGN);
 }
 
 static void on_drained(void *arg) {
