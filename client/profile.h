@@ -7,7 +7,7 @@
  */
 struct profile {
   char console[300]; /* HOST:PORT */
-  char fleet_id[32], fleet[128], name[64];
+  char fleet_id[32], fleet[256], name[64];
   struct tlx_tls_ctx *tls_ctx; /* owned */
 };
 

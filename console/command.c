@@ -53,8 +53,8 @@ static error_t take_option(int key, char *value, struct argp_state *state) {
     return 0;
   case OPT_FLEET:
     if (!tlx_text_utf8_valid(value, strlen(value)) || !*value || strlen(value) > 200 ||
-        strpbrk(value, "\n\r"))
-      wrong(state, "--fleet: want a name of 1 to 200 bytes of text in one line");
+        strpbrk(value, "\n\r;"))
+      wrong(state, "--fleet: want a name of 1 to 200 bytes of text in one line, without ;");
     command->fleet = value;
     return 0;
   case OPT_HOST:

@@ -13,6 +13,9 @@
 #include "common/text.h"
 
 #define WHY_MAX 512u
+#define LINE_MAX_LEN 8192u /* eight addresses of the longest names fit */
+/* What the parser sees in place of a value that is too long for its lines of 200 bytes. */
+#define LONG_VALUE "\x01"
 
 struct reading {
   const char *path;
@@ -22,6 +25,8 @@ struct reading {
   char *why;
   bool *seen;
   int err, line;
+  char text[LINE_MAX_LEN + 1];
+  const char *long_value; /* of the current line, in |text|; NULL = the parser has it */
 };
 
 static int fail(struct reading *reading, int err, const char *section, const char *key,
@@ -45,31 +50,67 @@ static int on_pair(void *arg, const char *section, const char *key, const char *
     if (strcmp(setting->section, section) != 0 || strcmp(setting->key, key) != 0) continue;
     if (reading->seen[i]) return fail(reading, TLX_E_EXISTS, section, key, "is given twice");
     reading->seen[i] = true;
+    if (reading->long_value) value = reading->long_value;
     int err = setting->set(reading->target, value ? value : "", why);
     return err ? fail(reading, err, section, key, *why ? why : tlx_err_text(err)) : 1;
   }
   return fail(reading, TLX_E_NOT_FOUND, section, key, "is not a setting of this program");
 }
 
+/* The whole next line into |text|; false at the end and at what is no line. */
+static bool read_whole(struct reading *reading, FILE *file) {
+  size_t n = 0;
+  int c = 0;
+  while (c != '\n' && (c = getc(file)) != EOF) {
+    if (n == 0) reading->line++;
+    if (c == 0 || n == LINE_MAX_LEN) {
+      reading->err = c ? TLX_E_TOO_LARGE : TLX_E_MALFORMED;
+      snprintf(reading->why, WHY_MAX, "%.255s:%d: the line %s", reading->path, reading->line,
+               c ? "is too long" : "contains a NUL character");
+      return false;
+    }
+    reading->text[n++] = (char)c;
+  }
+  reading->text[n] = '\0';
+  return n > 0;
+}
+
+/* A value as the parser would pass it: without blanks around it and a comment behind it. */
+static char *trim_value(char *value) {
+  value += strspn(value, " \t");
+  for (char *at = value; (at = strchr(at, ';')); at++)
+    if (at == value || at[-1] == ' ' || at[-1] == '\t') {
+      *at = '\0';
+      break;
+    }
+  size_t len = strlen(value);
+  while (len && strchr(" \t\r\n", value[len - 1]))
+    value[--len] = '\0';
+  return value;
+}
+
 /* A line as the parser wants it, or NULL at the end and at what it would misread without a word: it
  * takes the rest of a long line for another line, and the text behind a NUL for nothing. */
 static char *read_line(char *out, int size, void *arg) {
   struct reading *reading = ((void **)arg)[0];
-  FILE *file = ((void **)arg)[1];
-  int n = 0, c = 0;
-  if (reading->err) return NULL;
-  while (c != '\n' && (c = getc(file)) != EOF) {
-    if (n == 0) reading->line++;
-    if (c == 0 || n == size - 1) {
-      reading->err = c ? TLX_E_TOO_LARGE : TLX_E_MALFORMED;
-      snprintf(reading->why, WHY_MAX, "%.255s:%d: the line %s", reading->path, reading->line,
-               c ? "is too long" : "contains a NUL character");
-      return NULL;
-    }
-    out[n++] = (char)c;
+  char *text = reading->text;
+  reading->long_value = NULL;
+  if (reading->err || !read_whole(reading, ((void **)arg)[1])) return NULL;
+  if (strlen(text) < (size_t)size) return strcpy(out, text);
+  if (*text == ';' || *text == '#') return strcpy(out, ";\n");
+  char *equals = strchr(text, '=');
+  size_t key_len = equals ? (size_t)(equals - text) : 0;
+  /* A blank in front would go on with the value of the line before. */
+  if (!equals || strchr(" \t[", *text) || key_len + sizeof "=" LONG_VALUE "\n" > (size_t)size) {
+    reading->err = TLX_E_TOO_LARGE;
+    snprintf(reading->why, WHY_MAX, "%.255s:%d: the line is too long", reading->path,
+             reading->line);
+    return NULL;
   }
-  out[n] = '\0';
-  return n ? out : NULL;
+  memcpy(out, text, key_len);
+  strcpy(out + key_len, "=" LONG_VALUE "\n");
+  reading->long_value = trim_value(equals + 1);
+  return out;
 }
 
 int tlx_settings_read(const char *path, const struct tlx_setting *list, size_t n, void *target,
@@ -82,11 +123,13 @@ int tlx_settings_read(const char *path, const struct tlx_setting *list, size_t n
     if (err != -ENOENT) snprintf(why, WHY_MAX, "%.255s: %s", path, tlx_err_text(err));
     return err;
   }
-  struct reading reading = {
+  TLX_AUTOFREE struct reading *reading = calloc(1, sizeof *reading);
+  if (!reading) return -ENOMEM;
+  *reading = (struct reading){
       .path = path, .list = list, .n = n, .target = target, .why = why, .seen = seen};
-  void *stream[2] = {&reading, file};
-  int line = ini_parse_stream(read_line, stream, on_pair, &reading);
-  if (reading.err) return reading.err;
+  void *stream[2] = {reading, file};
+  int line = ini_parse_stream(read_line, stream, on_pair, reading);
+  if (reading->err) return reading->err;
   if (ferror(file)) {
     snprintf(why, WHY_MAX, "%.255s: cannot be read", path);
     return -EIO;

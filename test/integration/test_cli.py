@@ -70,3 +70,26 @@ def test_the_audit_log_names_roles(fleet):
 def test_a_watch_shows_each_sensor_once_until_it_changes(running):
     lines = running.ctl("sensors", "watch", "--timeout", "3s").stdout.splitlines()
     assert len(lines) == 1 and lines[0].startswith("web-1"), lines
+
+
+def test_the_longest_names_can_be_used(fleet):
+    """What a program writes into its files it can read again: here names longer than a line of the parser."""
+    name, state = "n" * 253, fleet.folder / "state"
+    fleet.start_console()
+    token = fleet.ctl_json("token", "create")[0]
+    made = call("telovix-sensor", "enroll", "--console", fleet.console.address, "--ca-cert-hash", token["caCertHash"], "--token",
+                token["token"], "--node-name", name, "--state", state)
+    assert made.returncode == 0, made.stderr
+    status = call("telovix-sensor", "status", "--state", state)  # no sensor runs, but its files are read
+    assert status.stdout.splitlines()[0].split() == ["sensor", fleet.sensor(name)["sensorId"]], status
+    assert status.stdout.splitlines()[1].split() == ["node", name]
+
+
+def test_the_longest_fleet_and_hosts_can_be_used(tmp_path):
+    data, hosts = tmp_path / "console", [f"h{i}-{'x' * 60}.{'y' * 60}.{'z' * 60}.example" for i in range(8)]
+    made = call("telovix-console", "init", "--data", data, "--fleet", "N" * 200, *(word for host in hosts for word in ("--host", host)))
+    assert made.returncode == 0, made.stderr
+    # It gets as far as the network: settings and profile were read.
+    assert "cannot listen on" in call("telovix-console", "run", "--data", data, "--listen", "192.0.2.1:1").stderr
+    failed = call("telovixctl", "--profile", data / "admin", "--console", "127.0.0.1:1", "whoami")
+    assert "UNAVAILABLE" in failed.stderr, failed.stderr

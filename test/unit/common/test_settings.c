@@ -32,6 +32,9 @@ static int read_text(const char *text, char *target, char *why) {
   return err;
 }
 
+#define BLANKS_50 "                                                  "
+#define BLANKS_250 BLANKS_50 BLANKS_50 BLANKS_50 BLANKS_50 BLANKS_50
+
 Test(settings, table) {
   static const struct {
     const char *text;
@@ -47,10 +50,15 @@ Test(settings, table) {
       {"[console]\nname = a\nname = b\n", 1, NULL, ":3: "},
       {"[console\nname = a\n", 1, NULL, ":2: "},
       /* The parser alone would take what follows 199 bytes for a line of its own. */
-      {"[console]\n;                                                                              "
-       "                                                                                          "
-       "                              name = a\n",
-       TLX_E_TOO_LARGE, NULL, ":2: the line is too long"},
+      {"[console]\n;" BLANKS_250 "name = a\n", 0, "", NULL},
+      {"[console]\nname = web" BLANKS_250 "; remark\n", 0, "web", NULL},
+      {"[console]\nname =" BLANKS_250 "a b\t\r\n", 0, "a b", NULL},
+      {"[console]\nname = " BLANKS_250 "123456789\n", TLX_E_TOO_LARGE, NULL,
+       "want at most 8 bytes"},
+      {"[console]\nnmae = " BLANKS_250 "a\n", 1, NULL, ":2: "},
+      {"[console]\nname = a\n " BLANKS_250 "b\n", TLX_E_TOO_LARGE, NULL,
+       ":3: the line is too long"},
+      {"[console]\nname" BLANKS_250 "= a\n", TLX_E_TOO_LARGE, NULL, ":2: the line is too long"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     char target[16] = "", why[512] = "";
