@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #ifndef TLX_ABI_H
 #define TLX_ABI_H
-/* What the BPF programs and the sensor share: the layout of every map entry and event. The programs include it after
- * their kernel types, user space after <linux/types.h>. Fixed width, no padding that is not named; each size is
- * asserted on both sides, and a test compares the layouts from BTF.
+/* What the BPF programs and the sensor share: the layout of every map entry and event. The programs
+ * include it after their kernel types, user space after <linux/types.h>. Fixed width, no padding
+ * that is not named; each size is asserted on both sides, and a test compares the layouts from BTF.
  *
- * A change of meaning or layout is a new TLX_ABI_VERSION: objects are pinned in a folder of that number, so that a
- * new sensor never reads maps of an old one by mistake.
+ * A change of meaning or layout is a new TLX_ABI_VERSION: objects are pinned in a folder of that
+ * number, so that a new sensor never reads maps of an old one by mistake.
  *
- *   map          kind                      holds
- *   tlx_cfg      array[1]                  struct tlx_cfg: whom the programs may touch. All zero = nobody
- *   tlx_rules    array of maps[1]          the image of all rules: hash tlx_exec_key → tlx_exec_rule, frozen
- *   tlx_stats    per-CPU array[1]          struct tlx_stats: totals
- *   tlx_count    array[TLX_SLOTS]          struct tlx_count: hits by rule slot
- *   tlx_events   ring buffer               struct tlx_event
- */
+ * - tlx_cfg, array[1] of struct tlx_cfg: whom the programs may touch. All zero = nobody.
+ * - tlx_rules, array of maps[1]: the image of all rules, a frozen hash of struct tlx_exec_key to
+ *   struct tlx_exec_rule.
+ * - tlx_stats, per-CPU array[1] of struct tlx_stats: totals.
+ * - tlx_count, array[TLX_SLOTS] of struct tlx_count: hits by rule slot.
+ * - tlx_events, ring buffer of struct tlx_event.
+ * - tlx_self, array[1] of struct tlx_self: of one loaded object, shared with no other. */
 #ifndef __VMLINUX_H__
 #include <linux/types.h>
 #endif
@@ -26,7 +26,8 @@
 #define TLX_SLOT_CANARY 0
 /* NAME_MAX with its NUL. */
 #define TLX_NAME_SIZE 256
-/* Entries of one image: each rule has its file, its real file (overlayfs), older files and the name. */
+/* Entries of one image: each rule has its file, its real file (overlayfs), older files and the
+ * name. */
 #define TLX_IMAGE_MAX 8192
 #define TLX_EVENTS_SIZE (256 * 1024)
 
@@ -40,9 +41,10 @@ struct tlx_cfg {
   __u32 flags;
 };
 
-/* tlx_exec_key.kind */
-#define TLX_KEY_FILE 1u /* (dev, ino) of the file itself; name_hash 0 */
-#define TLX_KEY_NAME 2u /* (dev, ino) of the directory that holds it; name_hash of the last name */
+/* tlx_exec_key.kind: (dev, ino) is that of the file itself, and name_hash is 0; or of the directory
+ * that holds it, and name_hash is that of the last name. */
+#define TLX_KEY_FILE 1u
+#define TLX_KEY_NAME 2u
 
 struct tlx_exec_key {
   __u32 kind;
@@ -81,6 +83,13 @@ struct tlx_stats {
   __u64 failed[TLX_HELPERS];
 };
 
+/* What tells one loaded object from another that is attached beside it and shares its maps. */
+struct tlx_self {
+  __u64 proofs; /* executions of the canary that the object's own programs met */
+  __u32 reads;  /* they may read kernel text; the tags are the same with and without */
+  __u32 reserved;
+};
+
 /* tlx_event.type */
 #define TLX_EVENT_EXEC 1u
 /* tlx_event.action */
@@ -112,18 +121,20 @@ struct tlx_file_id {
   __u32 mode;  /* i_mode */
 };
 
-/* Which open file the iterator is asked for: map tlx_query, array[1]. */
+/* Which open file of the reading process the iterator is asked for: map tlx_query, array[1]. */
 struct tlx_query {
-  __u32 pid;
   __u32 fd;
+  __u32 reserved;
 };
 
-#define TLX_ABI_SIZE(type, size) _Static_assert(sizeof(struct type) == (size), #type " has another size")
+#define TLX_ABI_SIZE(type, size)                                                                   \
+  _Static_assert(sizeof(struct type) == (size), #type " has another size")
 TLX_ABI_SIZE(tlx_cfg, 16);
 TLX_ABI_SIZE(tlx_exec_key, 24);
 TLX_ABI_SIZE(tlx_exec_rule, 272);
 TLX_ABI_SIZE(tlx_count, 16);
 TLX_ABI_SIZE(tlx_stats, 56);
+TLX_ABI_SIZE(tlx_self, 16);
 TLX_ABI_SIZE(tlx_event, 64);
 TLX_ABI_SIZE(tlx_file_id, 32);
 TLX_ABI_SIZE(tlx_query, 8);

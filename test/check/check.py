@@ -11,9 +11,9 @@ import sys
 THIRD_PARTY = {
     "uv": r"^uv\.h$", "nghttp2": r"^nghttp2/", "wolfssl": r"^wolfssl/", "lmdb": r"^lmdb\.h$",
     "protobuf-c": r"^protobuf-c/|^google/protobuf/", "jansson": r"^jansson\.h$", "inih": r"^ini\.h$",
-    "uthash": r"^ut(hash|list|array|string)\.h$", "argp": r"^argp\.h$", "libbpf": r"^(bpf|linux/bpf)",
+    "uthash": r"^ut(hash|list|array|string)\.h$", "argp": r"^argp\.h$", "libbpf": r"^(bpf/|linux/bpf)",
     "wire": r"^telovix/v1/", "store": r"^telovix/store/", "state": r"^telovix/state/",
-    "rpc messages": r"^(google/rpc|grpc)/", "abi": r"^tlx_abi\.h$",
+    "rpc messages": r"^(google/rpc|grpc)/", "abi": r"^bpf-progs/", "skeleton": r"\.skel\.h$",
 }
 # Folder → (own folders, libraries) it may include. The table of doc/architecture.md.
 ALLOWED = {
@@ -25,7 +25,7 @@ ALLOWED = {
     "console": ({"common", "pki", "rpc", "storage", "console"},
                 {"uv", "protobuf-c", "jansson", "uthash", "argp", "wire", "store", "rpc messages"}),
     "sensor": ({"common", "pki", "rpc", "sensor"},
-               {"uv", "protobuf-c", "jansson", "uthash", "argp", "wire", "state"}),
+               {"uv", "protobuf-c", "jansson", "uthash", "argp", "wire", "state", "libbpf", "abi", "skeleton"}),
     "client": ({"common", "pki", "rpc", "client"}, {"uv", "protobuf-c", "jansson", "uthash", "argp", "wire"}),
 }
 OWN = {"common", "pki", "rpc", "storage", "console", "sensor", "client"}
@@ -57,8 +57,33 @@ def check_includes(root):
                         yield f"{where}: {folder} must not include {name} ({library})"
                 if folder == "console" and path.name.startswith("op") and OP_FORBIDDEN.search(name):
                     yield f"{where}: a durable change must not see {name}"
-                if folder == "sensor" and name.startswith("bpf") and not path.name.startswith("bpf_"):
+                kernel = re.search(THIRD_PARTY["libbpf"], name) or re.search(THIRD_PARTY["skeleton"], name)
+                if folder == "sensor" and kernel and not path.name.startswith("bpf_"):
                     yield f"{where}: only bpf_* files may include {name}"
+
+
+# What a program in the kernel may include: its own headers, and those that libbpf and the kernel give it.
+PROGRAM_INCLUDES = re.compile(r"^(bpf/|linux/(bpf|types)\.h$|stdbool\.h$|\w+(\.bpf)?\.h$)")
+
+
+def check_programs(root):
+    """bpf-progs sees no header of user space, and every program opens with its threat statement."""
+    for path in sorted((root / "bpf-progs").rglob("*.[ch]")):
+        where = path.relative_to(root)
+        for number, name in includes(path):
+            if not PROGRAM_INCLUDES.search(name) or "/" not in name and name != "stdbool.h" and not (
+                    root / "bpf-progs/include" / name).exists():
+                yield f"{where}:{number}: a program must not include {name}"
+        text = path.read_text()
+        if "SPDX-License-Identifier: GPL-2.0-or-later" not in text.splitlines()[0]:
+            yield f"{where}: no SPDX line"
+        head = re.match(r"//[^\n]*\n/\*.*?\*/", text, re.S)
+        if path.name.endswith(".bpf.c") and not (head and re.search(r"^ \* - Hooks?: .*^ \* - (Denied|Stopped)\b.*^ \* - ",
+                                                                    head.group(), re.S | re.M)):
+            yield f"{where}: no threat statement at its head (- Hook: - Denied: - …)"
+        for name in re.findall(r"^int (?:BPF_PROG\()?(\w+)", text, re.M) + re.findall(r"^} (\w+) SEC\(\"\.maps", text, re.M):
+            if len(name) > 15:
+                yield f"{where}: {name} is longer than 15 characters: the kernel cuts it"
 
 
 def check_tests_built(root):
@@ -69,6 +94,10 @@ def check_tests_built(root):
         for path in sorted(folder.glob("test_*.c")):
             if not re.search(rf"\b{re.escape(path.name)}\b", listed):
                 yield f"{path.relative_to(root)}: not in {folder.relative_to(root)}/CMakeLists.txt"
+    bpf = root / "test/bpf/CMakeLists.txt"
+    for path in sorted((root / "test/bpf").glob("test_*.c")):
+        if not re.search(rf"foreach\(name [^)]*\b{path.stem.removeprefix('test_')}\b", bpf.read_text()):
+            yield f"{path.relative_to(root)}: not in test/bpf/CMakeLists.txt"
     listed = (root / "test/fuzz/CMakeLists.txt").read_text()
     for path in sorted((root / "test/fuzz").glob("fuzz_*.c")):
         name = path.stem.removeprefix("fuzz_")
@@ -92,6 +121,8 @@ def check_sources_tested(root):
     for folder in ALLOWED:
         tests = root / "test/unit" / folder.removeprefix("lib/")
         texts = " ".join(p.read_text() for p in tests.glob("test_*.c"))
+        if folder == "sensor":
+            texts += " ".join(p.read_text() for p in (root / "test/bpf").glob("*.c"))
         for path in sources(root, folder):
             if path.suffix != ".c" or path.name in exempt:
                 continue
@@ -179,7 +210,7 @@ def check_functions_documented(root):
 
 
 def check_headers(root):
-    for folder in list(ALLOWED) + ["test/harness", "test/fuzz", "test/bench"]:
+    for folder in list(ALLOWED) + ["test/harness", "test/fuzz", "test/bench", "test/bpf"]:
         for path in sources(root, folder):
             text = path.read_text()
             if not text.startswith("// SPDX-License-Identifier: GPL-2.0-or-later\n"):
@@ -216,7 +247,7 @@ def check_tracked(root):
             yield f"{name}: must not be in the repository"
 
 
-RULES = [check_includes, check_tests_built, check_sources_built, check_sources_tested, check_proto_comments,
+RULES = [check_includes, check_programs, check_tests_built, check_sources_built, check_sources_tested, check_proto_comments,
          check_readmes, check_links, check_functions_documented, check_headers, check_reasons, check_tracked]
 
 

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "sensor/bpf_event.h"
+
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "sensor/bpf_load.h"
+
+#define TURN_MAX 4096u
+
+struct bpf_event {
+  uv_poll_t poll;
+  struct ring_buffer *ring;
+  int fd;
+  unsigned n_in_turn;
+  void (*event)(void *arg, const struct tlx_event *event);
+  void *arg;
+};
+
+/* Stopping has no answer of its own in libbpf: a negative one ends the turn after this event. */
+static int on_sample(void *arg, void *data, size_t size) {
+  struct bpf_event *reader = arg;
+  struct tlx_event event;
+  if (size >= sizeof event) {
+    memcpy(&event, data, sizeof event);
+    reader->event(reader->arg, &event);
+  }
+  return ++reader->n_in_turn < TURN_MAX ? 0 : -EAGAIN;
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events) {
+  struct bpf_event *reader = poll->data;
+  reader->n_in_turn = 0;
+  /* What is left over keeps the descriptor readable: the loop comes back. */
+  int n = status < 0 ? status : ring_buffer__consume(reader->ring);
+  if (n < 0 && n != -EAGAIN) tlx_debug(BPF, "the ring of events cannot be read: %d", n);
+}
+
+int bpf_event_new(uv_loop_t *loop, int events_fd,
+                  void (*event)(void *arg, const struct tlx_event *event), void *arg,
+                  struct bpf_event **ret_reader) {
+  struct bpf_event *reader = calloc(1, sizeof *reader);
+  if (!reader) return -ENOMEM;
+  int err = 0;
+  bpf_load_log();
+  reader->event = event;
+  reader->arg = arg;
+  reader->fd = fcntl(events_fd, F_DUPFD_CLOEXEC, 3);
+  if (reader->fd < 0) {
+    err = -errno;
+    goto fail;
+  }
+  reader->ring = ring_buffer__new(reader->fd, on_sample, reader, NULL);
+  if (!reader->ring) {
+    err = -errno;
+    goto fail;
+  }
+  err = uv_poll_init(loop, &reader->poll, ring_buffer__epoll_fd(reader->ring));
+  if (err) goto fail;
+  reader->poll.data = reader;
+  err = uv_poll_start(&reader->poll, UV_READABLE, on_readable);
+  if (err) {
+    bpf_event_close(reader);
+    return err;
+  }
+  *ret_reader = reader;
+  return 0;
+fail:
+  ring_buffer__free(reader->ring);
+  if (reader->fd >= 0) close(reader->fd);
+  free(reader);
+  return err;
+}
+
+static void on_closed(uv_handle_t *handle) {
+  struct bpf_event *reader = handle->data;
+  ring_buffer__free(reader->ring);
+  close(reader->fd);
+  free(reader);
+}
+
+void bpf_event_close(struct bpf_event *reader) {
+  if (reader) uv_close((uv_handle_t *)&reader->poll, on_closed);
+}

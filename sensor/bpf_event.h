@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+#include <uv.h>
+
+#include "bpf-progs/tlx_abi.h"
+
+/* Events of the programs, read from the ring buffer on the loop. Loop thread. */
+struct bpf_event;
+
+/* |events_fd| is duplicated. At most 4,096 events a turn, so that a flood does not hold the loop.
+ */
+int bpf_event_new(uv_loop_t *loop, int events_fd,
+                  void (*event)(void *arg, const struct tlx_event *event), void *arg,
+                  struct bpf_event **ret_reader);
+/* NULL is fine; the memory goes when the loop has closed the handle. */
+void bpf_event_close(struct bpf_event *reader);

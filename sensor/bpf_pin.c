@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "sensor/bpf_pin.h"
+
+#include <bpf/bpf.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#include "bpf-progs/tlx_abi.h"
+#include "common/cleanup.h"
+#include "common/err.h"
+#include "common/file.h"
+
+#ifndef BPF_FS_MAGIC
+#define BPF_FS_MAGIC 0xcafe4a11
+#endif
+
+static int path_of(const char *folder, const char *name, const char *suffix,
+                   char path[BPF_PIN_PATH_MAX]) {
+  int n = snprintf(path, BPF_PIN_PATH_MAX, "%s/%s%s", folder, name, suffix);
+  return n < 0 || n >= BPF_PIN_PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
+/* ---- folders ---- */
+
+static int make_folder(const char *path, char why[240]) {
+  int err = tlx_folder_make(path, 0700);
+  if (err == TLX_E_MODE) {
+    snprintf(why, 240, "%s belongs to another user or is open to others: remove it", path);
+    return -EPERM;
+  }
+  if (err) snprintf(why, 240, "%s cannot be made: %s", path, tlx_err_text(err));
+  return err;
+}
+
+int bpf_pin_folder_make(const char *pin_folder, char why[240], char ret_folder[BPF_PIN_PATH_MAX]) {
+  char parent[BPF_PIN_PATH_MAX], folder[BPF_PIN_PATH_MAX];
+  struct statfs fs;
+  if (strlen(pin_folder) + 16 > sizeof parent) return -ENAMETOOLONG;
+  strcpy(parent, pin_folder);
+  char *slash = strrchr(parent, '/');
+  if (!slash || slash == parent) return -EINVAL;
+  *slash = '\0';
+  if (statfs(parent, &fs) != 0 || (unsigned long)fs.f_type != BPF_FS_MAGIC) {
+    snprintf(why, 240, "no BPF file system is mounted on %s: mount -t bpf bpf %s", parent, parent);
+    return -ENOENT;
+  }
+  snprintf(folder, sizeof folder, "%s/%d", pin_folder, TLX_ABI_VERSION);
+  int err = make_folder(pin_folder, why);
+  if (!err) err = make_folder(folder, why);
+  if (!err) strcpy(ret_folder, folder);
+  return err;
+}
+
+/* ---- objects ---- */
+
+int bpf_pin_id(int fd, enum bpf_pin_kind kind, uint32_t *ret_id) {
+  static const char *const words[][2] = {
+      [BPF_PIN_MAP] = {"anon_inode:bpf-map", ""},
+      [BPF_PIN_PROG] = {"anon_inode:bpf-prog", ""},
+      [BPF_PIN_LINK] = {"anon_inode:bpf_link", "anon_inode:bpf-link"},
+  };
+  char link[64], target[64] = "";
+  union {
+    struct bpf_map_info map;
+    struct bpf_prog_info prog;
+    struct bpf_link_info link;
+  } info;
+  __u32 len = sizeof info;
+  /* The three information structs look alike from outside: only the descriptor's name tells the
+   * kind. */
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  if (readlink(link, target, sizeof target - 1) < 0) return -errno;
+  if (strncmp(target, "anon_inode:bpf", 14) != 0) return -EBADF;
+  if (strcmp(target, words[kind][0]) != 0 && strcmp(target, words[kind][1]) != 0) return -EPROTO;
+  memset(&info, 0, sizeof info);
+  if (bpf_obj_get_info_by_fd(fd, &info, &len) != 0) return -errno;
+  *ret_id = kind == BPF_PIN_MAP ? info.map.id : kind == BPF_PIN_PROG ? info.prog.id : info.link.id;
+  return 0;
+}
+
+int bpf_pin_open(const char *folder, const char *name, enum bpf_pin_kind kind, int *ret_fd,
+                 uint32_t *ret_id) {
+  char path[BPF_PIN_PATH_MAX];
+  struct stat st;
+  int err = path_of(folder, name, "", path);
+  if (err) return err;
+  if (lstat(path, &st) != 0) return -errno;
+  if (!S_ISREG(st.st_mode)) return -EPROTO;
+  if (st.st_uid != geteuid()) return -EPERM;
+  TLX_AUTOCLOSE int fd = bpf_obj_get(path);
+  if (fd < 0) return -errno;
+  err = bpf_pin_id(fd, kind, ret_id);
+  if (!err) *ret_fd = TLX_TAKE_FD(fd);
+  return err;
+}
+
+int bpf_pin_prepare(const char *folder, const char *name, int fd) {
+  char path[BPF_PIN_PATH_MAX];
+  int err = path_of(folder, name, "_new", path);
+  if (err) return err;
+  /* What a former process left half done. */
+  if (unlink(path) != 0 && errno == EISDIR && rmdir(path) != 0) return -errno;
+  return bpf_obj_pin(fd, path) == 0 ? 0 : -errno;
+}
+
+int bpf_pin_commit(const char *folder, const char *name) {
+  char path[BPF_PIN_PATH_MAX], fresh[BPF_PIN_PATH_MAX];
+  int err = path_of(folder, name, "_new", fresh);
+  if (!err) err = path_of(folder, name, "", path);
+  if (err) return err;
+  if (rename(fresh, path) == 0) return 0;
+  /* A folder of that name holds nothing of ours. */
+  if (errno != EISDIR || rmdir(path) != 0) return -errno;
+  return rename(fresh, path) == 0 ? 0 : -errno;
+}
+
+int bpf_pin_put(const char *folder, const char *name, int fd) {
+  int err = bpf_pin_prepare(folder, name, fd);
+  return err ? err : bpf_pin_commit(folder, name);
+}
+
+static bool is_kept(const char *name, const char *const *keep, unsigned n_keep) {
+  for (unsigned i = 0; i < n_keep; i++)
+    if (strcmp(name, keep[i]) == 0) return true;
+  return false;
+}
+
+int bpf_pin_sweep(const char *folder, const char *const *keep, unsigned n_keep) {
+  int first = 0;
+  DIR *dir = opendir(folder);
+  if (!dir) return errno == ENOENT ? 0 : -errno;
+  for (struct dirent *entry; (entry = readdir(dir));) {
+    if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+    if (is_kept(entry->d_name, keep, n_keep)) continue;
+    if (unlinkat(dirfd(dir), entry->d_name, entry->d_type == DT_DIR ? AT_REMOVEDIR : 0) != 0 &&
+        errno != ENOENT && !first)
+      first = -errno;
+  }
+  closedir(dir);
+  return first;
+}
+
+int bpf_pin_sweep_versions(const char *pin_folder) {
+  int first = 0;
+  DIR *dir = opendir(pin_folder);
+  if (!dir) return errno == ENOENT ? 0 : -errno;
+  for (struct dirent *entry; (entry = readdir(dir));) {
+    char path[BPF_PIN_PATH_MAX];
+    if (strspn(entry->d_name, "0123456789") != strlen(entry->d_name) ||
+        atoi(entry->d_name) == TLX_ABI_VERSION)
+      continue;
+    int err = path_of(pin_folder, entry->d_name, "", path);
+    if (!err) err = bpf_pin_sweep(path, NULL, 0);
+    if (!err && rmdir(path) != 0) err = -errno;
+    if (!first) first = err;
+  }
+  closedir(dir);
+  return first;
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+#include <stdint.h>
+
+/* Pins: kernel objects as files of a BPF file system (Documentation/filesystems, bpf(2)
+ * BPF_OBJ_PIN). What is pinned lives without any process; what is not goes with its last
+ * descriptor. Any thread, one at a time per folder. */
+
+enum bpf_pin_kind {
+  BPF_PIN_MAP,
+  BPF_PIN_PROG,
+  BPF_PIN_LINK,
+};
+#define BPF_PIN_PATH_MAX 512
+#define BPF_PIN_NAME_MAX 48
+
+/* Makes |pin_folder| and in it the folder of our ABI version, both 0700, and gives the path of the
+ * latter. -ENOENT: no BPF file system there; -EPERM: the folder is somebody else's; -ENAMETOOLONG;
+ * another negative errno. Words in |why|. */
+int bpf_pin_folder_make(const char *pin_folder, char why[240], char ret_folder[BPF_PIN_PATH_MAX]);
+
+/* Kind and id of an open object. 0; -EBADF (not a BPF object); -EPROTO (another kind). */
+int bpf_pin_id(int fd, enum bpf_pin_kind kind, uint32_t *ret_id);
+/* Opens the pin |name|, if it is of |kind| and made by this user. -ENOENT; -EPROTO (another kind,
+ * or no pin); -EPERM (another user's). The descriptor is the caller's. */
+int bpf_pin_open(const char *folder, const char *name, enum bpf_pin_kind kind, int *ret_fd,
+                 uint32_t *ret_id);
+/* Pins |fd| as |name|, in place of whatever is there, without a moment in which nothing is: under a
+ * second name first, which is then renamed. */
+int bpf_pin_put(const char *folder, const char *name, int fd);
+/* The two halves of it, for whoever has something to do in between. The second name is |name| +
+ * "_new". */
+int bpf_pin_prepare(const char *folder, const char *name, int fd);
+int bpf_pin_commit(const char *folder, const char *name);
+/* Removes every pin of the folder but those in |keep|. The first error; goes on behind it. */
+int bpf_pin_sweep(const char *folder, const char *const *keep, unsigned n_keep);
+/* Removes folders of other ABI versions beside ours, with their pins. The first error. */
+int bpf_pin_sweep_versions(const char *pin_folder);
