@@ -134,9 +134,10 @@ class Guest:
             return ["-fsdev", f"local,id={tag},path={path},security_model=none{options}",
                     "-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
         words = ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-cpu", "max", "-m", str(self.memory), "-smp",
-                 str(self.cpus), "-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none", "-no-reboot", "-serial",
-                 "stdio", "-kernel", str(KERNELS / self.kernel / "vmlinux"), "-initrd", str(initramfs), "-append",
-                 " ".join(self.append), *share("host", "/", ",readonly=on,multidevs=remap"), *share("share", folder / "share", "")]
+                 str(self.cpus), "-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none", "-no-reboot",
+                 "-serial", "stdio", "-kernel", str(KERNELS / self.kernel / "vmlinux"), "-initrd", str(initramfs),
+                 "-append", " ".join(self.append), *share("host", "/", ",readonly=on,multidevs=remap"),
+                 *share("share", folder / "share", "")]
         for disk in self.disks:
             words += ["-drive", f"file={disk},format=raw,if=virtio,cache=writeback"]
         if self.link:

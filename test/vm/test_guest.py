@@ -155,7 +155,8 @@ def test_a_disk_survives_a_reboot(tmp_path):
     with open(disk, "wb") as file:
         file.truncate(64 << 20)
     machine = Guest(disks=[disk])
-    first = machine.run(["sh", "-ec", "mkfs.ext4 -q /dev/vda; mount /dev/vda /mnt; cat /proc/sys/kernel/random/boot_id >/mnt/boot"])
+    first = machine.run(["sh", "-ec", "mkfs.ext4 -q /dev/vda; mount /dev/vda /mnt;"
+                         "cat /proc/sys/kernel/random/boot_id >/mnt/boot"])
     assert first.rc == 0, first.console_text
     second = machine.run(["sh", "-ec", "mount /dev/vda /mnt; cp /mnt/boot $TELOVIX_GUEST_OUT/first;"
                           "cat /proc/sys/kernel/random/boot_id >$TELOVIX_GUEST_OUT/second"])
