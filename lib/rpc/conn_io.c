@@ -83,8 +83,12 @@ static void end_if_over(struct tlx_conn *conn) {
     tlx_conn_close(conn, 0, "");
 }
 
+/* Only a server waits for the peer's end, so that its last words arrive before a reset can: a
+ * client that gave up must not hang on a server that says nothing. */
 static void on_shut(uv_shutdown_t *shutdown, int status) {
-  tlx_conn_unref(shutdown->data);
+  struct tlx_conn *conn = shutdown->data;
+  if (!conn->options.server) tlx_conn_finish(conn);
+  tlx_conn_unref(conn);
 }
 
 /* The last bytes of an ending connection: what HTTP/2 has queued, then TLS and TCP say goodbye. */
