@@ -140,18 +140,19 @@ static void checkpoint(struct console *console) {
   console_submit(console, &op->op);
 }
 
-static void reload_trust(struct console *console) {
+static bool reload_trust(struct console *console) {
   struct trust trust;
   char why[512] = "";
   int err = trust_load(console->data, console->fleet_id, &console->settings,
                        tlx_wall_ms(console->clock), &trust, why);
   if (err) {
     tlx_error(TLS, "certificates were not reloaded, the old ones stay in use: %s", why);
-    return;
+    return false;
   }
   tlx_server_set_tls(console->server, trust.tls_ctx);
   trust_done(&console->trust);
   console->trust = trust;
+  return true;
 }
 
 static void on_second(uv_timer_t *timer) {
@@ -166,7 +167,7 @@ static void on_second(uv_timer_t *timer) {
   }
   if (now_mono_ms >= console->certificate_mono_ms) {
     console->certificate_mono_ms = now_mono_ms + CERTIFICATE_CHECK_MS;
-    if (trust_is_due(&console->trust, tlx_wall_ms(console->clock))) reload_trust(console);
+    if (trust_is_due(&console->trust, tlx_wall_ms(console->clock))) (void)reload_trust(console);
   }
 }
 
@@ -194,15 +195,16 @@ static void on_hangup(uv_signal_t *signal, int number) {
   struct settings settings;
   char why[512] = "";
   (void)sd_notify_reloading();
-  if (read_settings(console, &settings, why) != 0) {
+  bool ok = read_settings(console, &settings, why) == 0;
+  if (!ok) {
     tlx_error(CORE, "settings were not reloaded, the old ones stay in force: %s", why);
   } else {
     if (strcmp(settings.listen, console->settings.listen) != 0)
       tlx_warn(CORE, "another listen address takes a restart");
     console->settings = settings;
   }
-  reload_trust(console);
-  tlx_notice(CORE, "reloaded");
+  ok &= reload_trust(console);
+  if (ok) tlx_notice(CORE, "reloaded");
   (void)sd_notify_send("READY=1");
 }
 
