@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Verbs that manage identities: enrollment tokens. */
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "client/client.h"
 #include "client/output.h"
-#include "common/cleanup.h"
+#include "client/pages.h"
 #include "common/text.h"
 #include "telovix/v1/token.pb-c.h"
 
@@ -62,62 +61,48 @@ int cmd_token_create(struct client *client) {
                      &telovix__v1__create_enrollment_token_reply__descriptor, show_created, client);
 }
 
-struct list {
-  struct client *client;
-  struct output_table *table;
-  uint64_t shown, limit;
-  char token[1024];
-};
-
 static const char *const token_heads[] = {"TOKEN", "STATUS",  "NAME",       "NODE",
                                           "USES",  "EXPIRES", "CREATED BY", "USED BY"};
 
 static bool take_tokens(void *arg, const ProtobufCMessage *message) {
-  struct list *list = arg;
+  struct pages *pages = arg;
   const Telovix__V1__ListEnrollmentTokensReply *reply =
       (const Telovix__V1__ListEnrollmentTokensReply *)message;
-  for (size_t i = 0; i < reply->n_tokens && (!list->limit || list->shown < list->limit);
-       i++, list->shown++) {
+  for (size_t i = 0; i < reply->n_tokens && pages_have_room(pages); i++) {
     const Telovix__V1__EnrollmentToken *token = reply->tokens[i];
     char text[64];
-    if (list->client->args.format == OUTPUT_JSON) {
-      output_json(&token->base);
-    } else if (list->client->args.format == OUTPUT_NAME) {
-      puts(token->token_id);
-    } else {
-      output_table_cell(list->table, COLOUR_NONE, token->token_id);
-      output_table_cell(
-          list->table, COLOUR_NONE,
-          output_word(&telovix__v1__token_status__descriptor, (int)token->status, text));
-      output_table_cell(list->table, COLOUR_NONE, token->name);
-      output_table_cell(list->table, COLOUR_NONE, token->node_name);
-      snprintf(text, sizeof text, "%u/%u", token->uses, token->max_uses);
-      output_table_cell(list->table, COLOUR_NONE, text);
-      output_table_cell(list->table, COLOUR_NONE, output_time(token->expires_at, text));
-      output_table_cell(list->table, COLOUR_NONE, token->created_by);
-      output_table_cell(list->table, COLOUR_NONE, token->used_by_sensor_id);
-    }
+    if (!pages_show(pages, &token->base, token->token_id)) continue;
+    output_table_cell(pages->table, COLOUR_NONE, token->token_id);
+    output_table_cell(
+        pages->table, COLOUR_NONE,
+        output_word(&telovix__v1__token_status__descriptor, (int)token->status, text));
+    output_table_cell(pages->table, COLOUR_NONE, token->name);
+    output_table_cell(pages->table, COLOUR_NONE, token->node_name);
+    snprintf(text, sizeof text, "%u/%u", token->uses, token->max_uses);
+    output_table_cell(pages->table, COLOUR_NONE, text);
+    output_table_cell(pages->table, COLOUR_NONE, output_time(token->expires_at, text));
+    output_table_cell(pages->table, COLOUR_NONE, token->created_by);
+    output_table_cell(pages->table, COLOUR_NONE, token->used_by_sensor_id);
   }
-  bool more = strlen(reply->next_page_token) < sizeof list->token &&
-              (!list->limit || list->shown < list->limit);
-  strcpy(list->token, more ? reply->next_page_token : "");
+  pages_next(pages, reply->next_page_token);
   return true;
 }
 
 int cmd_token_list(struct client *client) {
-  struct list list = {.client = client, .limit = client->args.limit};
-  bool table = client->args.format == OUTPUT_TABLE || client->args.format == OUTPUT_WIDE;
-  if (table) list.table = output_table_new(token_heads, sizeof token_heads / sizeof *token_heads);
+  struct pages pages;
+  pages_init(&pages, client, client->args.limit);
+  if (pages.has_table)
+    pages.table = output_table_new(token_heads, sizeof token_heads / sizeof *token_heads);
   int ret;
   do {
     Telovix__V1__ListEnrollmentTokensRequest request =
         TELOVIX__V1__LIST_ENROLLMENT_TOKENS_REQUEST__INIT;
-    request.page_size = 1000;
-    request.page_token = list.token;
+    request.page_size = pages_size(&pages, 1000);
+    request.page_token = pages.token;
     ret = client_call(client, "", "/telovix.v1.TokenService/ListEnrollmentTokens", &request.base,
-                      &telovix__v1__list_enrollment_tokens_reply__descriptor, take_tokens, &list);
-  } while (ret == CLIENT_OK && *list.token);
-  if (table) output_table_print(list.table);
+                      &telovix__v1__list_enrollment_tokens_reply__descriptor, take_tokens, &pages);
+  } while (ret == CLIENT_OK && *pages.token);
+  pages_done(&pages);
   return ret;
 }
 

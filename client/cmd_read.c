@@ -6,15 +6,14 @@
 #include "client/client.h"
 #include "client/kill_view.h"
 #include "client/output.h"
-#include "common/arena.h"
-#include "common/cleanup.h"
+#include "client/pages.h"
+#include "client/sensor_view.h"
 #include "common/text.h"
 #include "telovix/v1/audit.pb-c.h"
 #include "telovix/v1/containment.pb-c.h"
 #include "telovix/v1/fleet.pb-c.h"
 #include "telovix/v1/operator.pb-c.h"
 
-#define PAGE_TOKEN_MAX 1024u
 #define AUDIT_LIMIT_DEFAULT 50u
 
 /* ---- whoami ---- */
@@ -46,126 +45,23 @@ int cmd_whoami(struct client *client) {
                      &telovix__v1__who_am_ireply__descriptor, show_whoami, client);
 }
 
-/* ---- paging ---- */
-
-struct pages {
-  struct client *client;
-  struct output_table *table;
-  char token[PAGE_TOKEN_MAX];
-  uint64_t shown, limit; /* 0 = all */
-};
-
-static bool room(const struct pages *pages) {
-  return pages->limit == 0 || pages->shown < pages->limit;
-}
-
-static uint32_t page_size(const struct pages *pages, uint32_t most) {
-  uint64_t left = pages->limit ? pages->limit - pages->shown : most;
-  return (uint32_t)(left < most ? left : most);
-}
-
-static void next_page(struct pages *pages, const char *token) {
-  if (!room(pages) || strlen(token) >= sizeof pages->token) token = "";
-  strcpy(pages->token, token);
-}
-
 /* ---- sensors ---- */
-
-static enum output_colour health_colour(unsigned state) {
-  switch (state) {
-  case TELOVIX__V1__HEALTH_STATE__HEALTH_STATE_HEALTHY:
-    return COLOUR_GOOD;
-  case TELOVIX__V1__HEALTH_STATE__HEALTH_STATE_WATCH:
-  case TELOVIX__V1__HEALTH_STATE__HEALTH_STATE_DEGRADED:
-    return COLOUR_WARN;
-  default:
-    return COLOUR_BAD;
-  }
-}
-
-static void format_reasons(const Telovix__V1__Sensor *sensor, char *out, size_t size) {
-  size_t at = 0;
-  out[0] = '\0';
-  for (size_t i = 0; i < sensor->n_health_reasons && at < size; i++)
-    at += (size_t)snprintf(out + at, size - at, "%s%s", i ? "," : "",
-                           sensor->health_reasons[i]->reason);
-  if (sensor->unconfirmed_since_restart && at < size)
-    snprintf(out + at, size - at, "%sunconfirmed_since_restart", at ? "," : "");
-}
-
-static void format_labels(const Telovix__V1__Sensor *sensor, char *out, size_t size) {
-  size_t at = 0;
-  out[0] = '\0';
-  for (size_t i = 0; i < sensor->n_labels && at < size; i++)
-    at += (size_t)snprintf(out + at, size - at, "%s%s=%s", i ? "," : "", sensor->labels[i]->key,
-                           sensor->labels[i]->value);
-}
-
-static const char *const sensor_heads[] = {"NODE",   "SENSOR",    "STATUS",
-                                           "HEALTH", "LAST SEEN", "REASONS"};
-static const char *const sensor_heads_wide[] = {"NODE",      "SENSOR",  "STATUS", "HEALTH",
-                                                "LAST SEEN", "REASONS", "TRUST",  "ORDERS",
-                                                "SCOPE",     "VERSION", "LABELS"};
-
-/* A sensor says its scope with its first heartbeat; before that nobody knows it. */
-static const char *scope_of(const Telovix__V1__Sensor *sensor, const char *whole) {
-  if (!sensor->last_seen_at) return "-";
-  return *sensor->scope_cgroup ? sensor->scope_cgroup : whole;
-}
-
-static struct output_table *sensor_table(const struct client *client) {
-  if (client->args.format == OUTPUT_WIDE)
-    return output_table_new(sensor_heads_wide,
-                            sizeof sensor_heads_wide / sizeof *sensor_heads_wide);
-  return output_table_new(sensor_heads, sizeof sensor_heads / sizeof *sensor_heads);
-}
-
-static void sensor_row(const struct client *client, struct output_table *table,
-                       const Telovix__V1__Sensor *sensor) {
-  char word[64], age[32], text[512];
-  output_table_cell(table, COLOUR_NONE, sensor->node_name);
-  output_table_cell(table, COLOUR_NONE, sensor->sensor_id);
-  output_table_cell(
-      table, COLOUR_NONE,
-      output_word(&telovix__v1__sensor_status__descriptor, (int)sensor->status, word));
-  output_table_cell(
-      table, health_colour(sensor->health_state),
-      output_word(&telovix__v1__health_state__descriptor, (int)sensor->health_state, word));
-  output_table_cell(table, COLOUR_NONE, output_age(sensor->last_seen_age, age));
-  format_reasons(sensor, text, sizeof text);
-  output_table_cell(table, COLOUR_NONE, text);
-  if (client->args.format != OUTPUT_WIDE) return;
-  output_table_cell(
-      table, COLOUR_NONE,
-      output_word(&telovix__v1__trust_state__descriptor, (int)sensor->trust_state, word));
-  snprintf(text, sizeof text, "%u", sensor->open_orders);
-  output_table_cell(table, COLOUR_NONE, text);
-  output_table_cell(table, COLOUR_NONE, scope_of(sensor, "host"));
-  output_table_cell(table, COLOUR_NONE, sensor->facts ? sensor->facts->sensor_version : "");
-  format_labels(sensor, text, sizeof text);
-  output_table_cell(table, COLOUR_NONE, text);
-}
 
 static bool take_sensors(void *arg, const ProtobufCMessage *message) {
   struct pages *pages = arg;
   const Telovix__V1__ListSensorsReply *reply = (const Telovix__V1__ListSensorsReply *)message;
-  for (size_t i = 0; i < reply->n_sensors && room(pages); i++, pages->shown++) {
-    if (pages->client->args.format == OUTPUT_JSON)
-      output_json(&reply->sensors[i]->base);
-    else if (pages->client->args.format == OUTPUT_NAME)
-      puts(reply->sensors[i]->sensor_id);
-    else
-      sensor_row(pages->client, pages->table, reply->sensors[i]);
-  }
-  next_page(pages, reply->next_page_token);
+  for (size_t i = 0; i < reply->n_sensors && pages_have_room(pages); i++)
+    if (pages_show(pages, &reply->sensors[i]->base, reply->sensors[i]->sensor_id))
+      sensor_view_row(pages->table, reply->sensors[i], pages->client->args.format == OUTPUT_WIDE);
+  pages_next(pages, reply->next_page_token);
   return true;
 }
 
 int cmd_sensors_list(struct client *client) {
   const struct args *args = &client->args;
-  struct pages pages = {.client = client, .limit = args->limit};
-  bool table = args->format == OUTPUT_TABLE || args->format == OUTPUT_WIDE;
-  if (table) pages.table = sensor_table(client);
+  struct pages pages;
+  pages_init(&pages, client, args->limit);
+  if (pages.has_table) pages.table = sensor_view_table(args->format == OUTPUT_WIDE);
   Telovix__V1__ListSensorsRequest__LabelsEntry labels[ARGS_LABELS_MAX],
       *label_list[ARGS_LABELS_MAX];
   for (size_t i = 0; i < args->n_labels; i++) {
@@ -177,7 +73,7 @@ int cmd_sensors_list(struct client *client) {
   int ret;
   do {
     Telovix__V1__ListSensorsRequest request = TELOVIX__V1__LIST_SENSORS_REQUEST__INIT;
-    request.page_size = page_size(&pages, 1000);
+    request.page_size = pages_size(&pages, 1000);
     request.page_token = pages.token;
     request.status = args->status;
     request.health_state = args->health;
@@ -187,62 +83,19 @@ int cmd_sensors_list(struct client *client) {
     ret = client_call(client, "", "/telovix.v1.FleetService/ListSensors", &request.base,
                       &telovix__v1__list_sensors_reply__descriptor, take_sensors, &pages);
   } while (ret == CLIENT_OK && *pages.token);
-  if (table) output_table_print(pages.table);
+  pages_done(&pages);
   return ret;
-}
-
-static void print_line(const char *name, const char *value) {
-  char shown[512];
-  printf("%-14s %s\n", name, *value ? tlx_text_escape(value, SIZE_MAX, shown, sizeof shown) : "-");
 }
 
 static bool show_sensor(void *arg, const ProtobufCMessage *message) {
   const struct client *client = arg;
   const Telovix__V1__Sensor *sensor = (const Telovix__V1__Sensor *)message;
-  if (client->args.format == OUTPUT_JSON) {
+  if (client->args.format == OUTPUT_JSON)
     output_json(message);
-    return true;
-  }
-  if (client->args.format == OUTPUT_NAME) {
+  else if (client->args.format == OUTPUT_NAME)
     puts(sensor->sensor_id);
-    return true;
-  }
-  char word[64], time[32], age[32], text[512];
-  print_line("node", sensor->node_name);
-  print_line("sensor", sensor->sensor_id);
-  print_line("status",
-             output_word(&telovix__v1__sensor_status__descriptor, (int)sensor->status, word));
-  print_line("health",
-             output_word(&telovix__v1__health_state__descriptor, (int)sensor->health_state, word));
-  for (size_t i = 0; i < sensor->n_health_reasons; i++) {
-    const Telovix__V1__HealthReason *reason = sensor->health_reasons[i];
-    snprintf(text, sizeof text, "%s: %s (limit %s)", reason->reason, reason->value, reason->limit);
-    print_line("  reason", text);
-  }
-  if (sensor->unconfirmed_since_restart)
-    print_line("  mark", "unconfirmed_since_restart: no heartbeat since the Console started");
-  print_line("trust",
-             output_word(&telovix__v1__trust_state__descriptor, (int)sensor->trust_state, word));
-  print_line("trust health",
-             output_word(&telovix__v1__trust_health__descriptor, (int)sensor->trust_health, word));
-  print_line("certificate", output_time(sensor->certificate_expires_at, time));
-  print_line("enrolled", output_time(sensor->enrolled_at, time));
-  snprintf(text, sizeof text, "%s (%s ago)", output_time(sensor->last_seen_at, time),
-           output_age(sensor->last_seen_age, age));
-  print_line("last seen", sensor->last_seen_at ? text : "never");
-  print_line("connected", sensor->connected ? "yes" : "no");
-  print_line("address", sensor->peer_address);
-  print_line("scope", scope_of(sensor, "whole host"));
-  snprintf(text, sizeof text, "%u", sensor->open_orders);
-  print_line("open orders", text);
-  if (sensor->facts) {
-    snprintf(text, sizeof text, "%s, Linux %s, %s", sensor->facts->os_name,
-             sensor->facts->kernel_release, sensor->facts->architecture);
-    print_line("host", text);
-    print_line("version", sensor->facts->sensor_version);
-  }
-  format_labels(sensor, text, sizeof text);
-  print_line("labels", text);
+  else
+    sensor_view_print(sensor);
   return true;
 }
 
@@ -260,19 +113,7 @@ static bool show_event(void *arg, const ProtobufCMessage *message) {
     output_json(message);
     return true;
   }
-  const Telovix__V1__Sensor *sensor = event->sensor;
-  if (!sensor) return true;
-  char status[64], health[64], coloured[96], node[256], reasons[512], shown[512];
-  format_reasons(sensor, reasons, sizeof reasons);
-  printf("%s  %s  %s  %s  %s\n", tlx_text_escape(sensor->node_name, SIZE_MAX, node, sizeof node),
-         sensor->sensor_id,
-         output_word(&telovix__v1__sensor_status__descriptor, (int)sensor->status, status),
-         output_colour(
-             health_colour(sensor->health_state),
-             output_word(&telovix__v1__health_state__descriptor, (int)sensor->health_state, health),
-             coloured, sizeof coloured),
-         *reasons ? tlx_text_escape(reasons, SIZE_MAX, shown, sizeof shown) : "-");
-  fflush(stdout);
+  if (event->sensor) sensor_view_line(event->sensor);
   return true;
 }
 
@@ -299,33 +140,28 @@ int cmd_sensors_watch(struct client *client) {
 static bool take_kills(void *arg, const ProtobufCMessage *message) {
   struct pages *pages = arg;
   const Telovix__V1__ListKillsReply *reply = (const Telovix__V1__ListKillsReply *)message;
-  for (size_t i = 0; i < reply->n_orders && room(pages); i++, pages->shown++) {
-    if (pages->client->args.format == OUTPUT_JSON)
-      output_json(&reply->orders[i]->base);
-    else if (pages->client->args.format == OUTPUT_NAME)
-      puts(reply->orders[i]->order_id);
-    else
+  for (size_t i = 0; i < reply->n_orders && pages_have_room(pages); i++)
+    if (pages_show(pages, &reply->orders[i]->base, reply->orders[i]->order_id))
       kill_view_row(pages->table, reply->orders[i]);
-  }
-  next_page(pages, reply->next_page_token);
+  pages_next(pages, reply->next_page_token);
   return true;
 }
 
 int cmd_kills_list(struct client *client) {
-  struct pages pages = {.client = client, .limit = client->args.limit};
-  bool table = client->args.format == OUTPUT_TABLE || client->args.format == OUTPUT_WIDE;
-  if (table) pages.table = kill_view_table();
+  struct pages pages;
+  pages_init(&pages, client, client->args.limit);
+  if (pages.has_table) pages.table = kill_view_table();
   int ret;
   do {
     Telovix__V1__ListKillsRequest request = TELOVIX__V1__LIST_KILLS_REQUEST__INIT;
-    request.page_size = page_size(&pages, 1000);
+    request.page_size = pages_size(&pages, 1000);
     request.page_token = pages.token;
     if (client->args.sensor) request.sensor = (char *)client->args.sensor;
     ret = client_call(client, client->args.sensor ? client->args.sensor : "",
                       "/telovix.v1.ContainmentService/ListKills", &request.base,
                       &telovix__v1__list_kills_reply__descriptor, take_kills, &pages);
   } while (ret == CLIENT_OK && *pages.token);
-  if (table) output_table_print(pages.table);
+  pages_done(&pages);
   return ret;
 }
 
@@ -356,29 +192,24 @@ static const char *const audit_heads[] = {"SEQ",   "TIME",   "ACTION", "OUTCOME"
 static bool take_audit(void *arg, const ProtobufCMessage *message) {
   struct pages *pages = arg;
   const Telovix__V1__ListAuditReply *reply = (const Telovix__V1__ListAuditReply *)message;
-  for (size_t i = 0; i < reply->n_records && room(pages); i++, pages->shown++) {
+  for (size_t i = 0; i < reply->n_records && pages_have_room(pages); i++) {
     const Telovix__V1__AuditRecord *record = reply->records[i];
     char seq[32], word[64];
     snprintf(seq, sizeof seq, "%llu", (unsigned long long)record->seq);
-    if (pages->client->args.format == OUTPUT_JSON) {
-      output_json(&record->base);
-    } else if (pages->client->args.format == OUTPUT_NAME) {
-      puts(seq);
-    } else {
-      output_table_cell(pages->table, COLOUR_NONE, seq);
-      output_table_cell(pages->table, COLOUR_NONE, record->created_at);
-      output_table_cell(pages->table, COLOUR_NONE, record->action_type);
-      output_table_cell(
-          pages->table,
-          record->outcome == TELOVIX__V1__AUDIT_OUTCOME__AUDIT_OUTCOME_SUCCESS ? COLOUR_NONE
-                                                                               : COLOUR_WARN,
-          output_word(&telovix__v1__audit_outcome__descriptor, (int)record->outcome, word));
-      output_table_cell(pages->table, COLOUR_NONE, record->actor);
-      output_table_cell(pages->table, COLOUR_NONE, record->sensor_id);
-      output_table_cell(pages->table, COLOUR_NONE, record->detail);
-    }
+    if (!pages_show(pages, &record->base, seq)) continue;
+    output_table_cell(pages->table, COLOUR_NONE, seq);
+    output_table_cell(pages->table, COLOUR_NONE, record->created_at);
+    output_table_cell(pages->table, COLOUR_NONE, record->action_type);
+    output_table_cell(
+        pages->table,
+        record->outcome == TELOVIX__V1__AUDIT_OUTCOME__AUDIT_OUTCOME_SUCCESS ? COLOUR_NONE
+                                                                             : COLOUR_WARN,
+        output_word(&telovix__v1__audit_outcome__descriptor, (int)record->outcome, word));
+    output_table_cell(pages->table, COLOUR_NONE, record->actor);
+    output_table_cell(pages->table, COLOUR_NONE, record->sensor_id);
+    output_table_cell(pages->table, COLOUR_NONE, record->detail);
   }
-  next_page(pages, reply->next_page_token);
+  pages_next(pages, reply->next_page_token);
   return true;
 }
 
@@ -390,16 +221,17 @@ static void set_time(Google__Protobuf__Timestamp *time, uint64_t wall_ms) {
 
 int cmd_audit_list(struct client *client) {
   const struct args *args = &client->args;
-  struct pages pages = {.client = client, .limit = args->limit ? args->limit : AUDIT_LIMIT_DEFAULT};
-  bool table = args->format == OUTPUT_TABLE || args->format == OUTPUT_WIDE;
-  if (table) pages.table = output_table_new(audit_heads, sizeof audit_heads / sizeof *audit_heads);
+  struct pages pages;
+  pages_init(&pages, client, args->limit ? args->limit : AUDIT_LIMIT_DEFAULT);
+  if (pages.has_table)
+    pages.table = output_table_new(audit_heads, sizeof audit_heads / sizeof *audit_heads);
   Google__Protobuf__Timestamp since, until;
   set_time(&since, args->since_wall_ms);
   set_time(&until, args->until_wall_ms);
   int ret;
   do {
     Telovix__V1__ListAuditRequest request = TELOVIX__V1__LIST_AUDIT_REQUEST__INIT;
-    request.page_size = page_size(&pages, 5000);
+    request.page_size = pages_size(&pages, 5000);
     request.page_token = pages.token;
     if (args->actor) request.actor = (char *)args->actor;
     if (args->action) request.action_type = (char *)args->action;
@@ -410,7 +242,7 @@ int cmd_audit_list(struct client *client) {
     ret = client_call(client, "", "/telovix.v1.AuditService/ListAudit", &request.base,
                       &telovix__v1__list_audit_reply__descriptor, take_audit, &pages);
   } while (ret == CLIENT_OK && *pages.token);
-  if (table) output_table_print(pages.table);
+  pages_done(&pages);
   return ret;
 }
 

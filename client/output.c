@@ -13,6 +13,7 @@
 #include "rpc/pb_json.h"
 
 #define CELL_MAX 1024u
+#define LINE_MAX_LEN 8192u /* a path of 4,095 bytes, with room for escapes */
 
 bool output_is_terminal(void) {
   return isatty(STDOUT_FILENO) && isatty(STDERR_FILENO);
@@ -111,6 +112,11 @@ void output_table_print(struct output_table *table) {
   free(table);
 }
 
+void output_line(const char *name, const char *value) {
+  char shown[LINE_MAX_LEN];
+  printf("%-14s %s\n", name, *value ? tlx_text_escape(value, SIZE_MAX, shown, sizeof shown) : "-");
+}
+
 void output_json(const ProtobufCMessage *message) {
   TLX_AUTOFREE char *line = tlx_pb_json_line(message);
   if (!line) {
@@ -163,4 +169,21 @@ const char *output_age(const Google__Protobuf__Duration *age, char *out) {
   else
     tlx_duration_format((uint64_t)age->seconds * 1000, out);
   return out;
+}
+
+const char *output_age_at(const Google__Protobuf__Timestamp *at,
+                          const Google__Protobuf__Timestamp *known,
+                          const Google__Protobuf__Duration *known_age, char *out) {
+  if (!at || !known || !known_age) {
+    strcpy(out, "-");
+    return out;
+  }
+  uint64_t now_wall_ms = output_wall_ms(known) + (uint64_t)known_age->seconds * 1000 +
+                         (uint64_t)known_age->nanos / 1000000;
+  uint64_t at_wall_ms = output_wall_ms(at);
+  /* Whole seconds, as output_age: what lies in the future by a little is now. */
+  uint64_t age_s = now_wall_ms > at_wall_ms ? (now_wall_ms - at_wall_ms) / 1000 : 0;
+  Google__Protobuf__Duration age = GOOGLE__PROTOBUF__DURATION__INIT;
+  age.seconds = (int64_t)age_s;
+  return output_age(&age, out);
 }

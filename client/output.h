@@ -31,6 +31,9 @@ void output_table_cell(struct output_table *table, enum output_colour colour, co
  * memory, is told on stderr. */
 void output_table_print(struct output_table *table);
 
+/* A line of what is known of one thing: |name|, and |value| escaped, "-" for an empty one. */
+void output_line(const char *name, const char *value);
+
 /* One line of JSON on stdout (rpc/pb_json.h), flushed. */
 void output_json(const ProtobufCMessage *message);
 /* Value name less the enum's prefix, lower case: KILL_STATE_STILL_ALIVE → "still_alive". |out| of
@@ -40,5 +43,10 @@ const char *output_word(const ProtobufCEnumDescriptor *descriptor, int value, ch
 const char *output_time(const Google__Protobuf__Timestamp *time, char *out);
 /* "12s", or "never" for NULL. |out| of 32; returns it. */
 const char *output_age(const Google__Protobuf__Duration *age, char *out);
+/* How long ago |at| was, by the clock by which |known| was |known_age| ago: ages are told by the
+ * Console's clock, never by ours. "-" when that cannot be said. |out| of 32; returns it. */
+const char *output_age_at(const Google__Protobuf__Timestamp *at,
+                          const Google__Protobuf__Timestamp *known,
+                          const Google__Protobuf__Duration *known_age, char *out);
 /* Milliseconds since 1970; 0 for NULL and for times before. */
 uint64_t output_wall_ms(const Google__Protobuf__Timestamp *time);
