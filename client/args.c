@@ -39,6 +39,9 @@ enum {
   KEY_UNTIL,
   KEY_LIMIT,
   KEY_HEAD,
+  KEY_OBSERVE,
+  KEY_FORCE,
+  KEY_FOLLOW,
   KEY_VERSION,
 };
 
@@ -67,6 +70,16 @@ static const struct {
      {"start-ticks", KEY_START_TICKS, "T", 0, "Only if field 22 of /proc/PID/stat is T", 1}},
     {ARGS_KILL,
      {"wait", KEY_WAIT, NULL, 0, "Wait for the end; exit 0 only if the process is gone", 1}},
+    {ARGS_WAIT,
+     {"wait", KEY_WAIT, NULL, 0, "Wait for what the host says; exit 0 only if it really did it",
+      1}},
+    {ARGS_BLOCK,
+     {"observe", KEY_OBSERVE, NULL, 0, "Count what it would have stopped, and stop nothing", 1}},
+    {ARGS_FORCE,
+     {"force", KEY_FORCE, NULL, 0,
+      "Also shells, sshd and login, and on a sensor in critical health; audited", 1}},
+    {ARGS_EVENTS,
+     {"follow", KEY_FOLLOW, NULL, 0, "Show new events as they come, until interrupted", 1}},
     {ARGS_KILL | ARGS_TOKEN,
      {"expires", KEY_EXPIRES, "DURATION", 0, "How long it may be used or handed out, e.g. 5m", 1}},
     {ARGS_SENSORS,
@@ -85,7 +98,8 @@ static const struct {
     {ARGS_AUDIT, {"outcome", KEY_OUTCOME, "success|failure", 0, "Only with this outcome", 1}},
     {ARGS_AUDIT, {"since", KEY_SINCE, "TIME", 0, "Not before this RFC 3339 time", 1}},
     {ARGS_AUDIT, {"until", KEY_UNTIL, "TIME", 0, "Not after this RFC 3339 time", 1}},
-    {ARGS_LIMIT, {"limit", KEY_LIMIT, "N", 0, "At most N lines (default: all; audit: 50)", 1}},
+    {ARGS_LIMIT,
+     {"limit", KEY_LIMIT, "N", 0, "At most N lines (default: all; audit and events: 50)", 1}},
     {ARGS_HEAD,
      {"head", KEY_HEAD, "[SEQ:]HEX", 0, "A head noted earlier; it must be part of the log", 1}},
 };
@@ -191,6 +205,15 @@ static int parse_option(const struct parse *parse, int key, char *value) {
     return 0;
   case KEY_WAIT:
     args->wait = true;
+    return 0;
+  case KEY_OBSERVE:
+    args->observe = true;
+    return 0;
+  case KEY_FORCE:
+    args->force = true;
+    return 0;
+  case KEY_FOLLOW:
+    args->follow = true;
     return 0;
   case KEY_STATUS:
     return parse_word(parse, "status", value, &telovix__v1__sensor_status__descriptor,

@@ -26,7 +26,7 @@ struct args {
   const char *reason, *request_id;
   const char *exe, *sensor, *actor, *action, *node_name, *name, *head;
   uint64_t start_ticks, life_ms, since_wall_ms, until_wall_ms, limit;
-  bool wait, all;
+  bool wait, all, observe, force, follow;
   unsigned status, health, outcome; /* numbers of telovix.v1 */
   struct args_label labels[ARGS_LABELS_MAX];
   size_t n_labels;
@@ -43,6 +43,10 @@ enum {
   ARGS_LIMIT = 1 << 6,     /* --limit */
   ARGS_HEAD = 1 << 7,      /* --head */
   ARGS_ALL = 1 << 8,       /* --all */
+  ARGS_BLOCK = 1 << 9,     /* --observe */
+  ARGS_FORCE = 1 << 10,    /* --force */
+  ARGS_WAIT = 1 << 11,     /* --wait, of a rule */
+  ARGS_EVENTS = 1 << 12,   /* --follow */
 };
 
 /* Default of --timeout where nothing else is said. */

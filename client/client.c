@@ -5,8 +5,10 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/err.h"
 #include "common/text.h"
 
@@ -36,6 +38,19 @@ static const struct verb verbs[] = {
      cmd_kills_get, false},
     {"kills cancel", "ORDER", 1, ARGS_CHANGE, "Takes back an order that no sensor has been given.",
      cmd_kills_cancel, false},
+    {"block", "SENSOR PATH", 2, ARGS_BLOCK | ARGS_FORCE | ARGS_WAIT | ARGS_CHANGE,
+     "Stops every execution of the file PATH on the host of SENSOR, from now on.", cmd_block,
+     false},
+    {"rules list", "", 0, ARGS_OF_SENSOR | ARGS_LIMIT,
+     "Lists rules: what is desired and, beside it, what the host reported.", cmd_rules_list, false},
+    {"rules get", "RULE", 1, 0, "Shows one rule with every gap that its host leaves.",
+     cmd_rules_get, false},
+    {"rules mode", "RULE enforce|observe", 2, ARGS_FORCE | ARGS_WAIT | ARGS_CHANGE,
+     "Lets a rule stop what it matches, or only count it.", cmd_rules_mode, false},
+    {"rules delete", "RULE", 1, ARGS_WAIT | ARGS_CHANGE,
+     "Takes a rule away; it stays listed until the host confirmed that.", cmd_rules_delete, false},
+    {"events list", "", 0, ARGS_OF_SENSOR | ARGS_EVENTS | ARGS_LIMIT,
+     "Lists what enforcement did on hosts, newest first.", cmd_events_list, false},
     {"token create", "", 0, ARGS_TOKEN | ARGS_CHANGE,
      "Makes an enrollment token; its secret is shown only now.", cmd_token_create, false},
     {"token list", "", 0, ARGS_LIMIT,
@@ -60,6 +75,9 @@ static const char top_doc[] =
     "  sensors list|get|watch         the fleet\n"
     "  kill SENSOR PID [--wait]       order a process killed\n"
     "  kills list|get|cancel          kill orders\n"
+    "  block SENSOR PATH [--wait]     stop every execution of one file\n"
+    "  rules list|get|mode|delete     what hosts must enforce, and what they do\n"
+    "  events list [--follow]         what enforcement did\n"
     "  token create|list|revoke       enrollment tokens\n"
     "  audit list|head|verify         who did what, and proof that the log is whole\n"
     "  help choose                    which control fits which situation\n\n"
@@ -197,6 +215,22 @@ int client_call(struct client *client, const char *what, const char *path,
                                                                              : CLIENT_FAILED;
   client_error(client, what, &status, ret);
   return ret;
+}
+
+bool client_watch(struct client *client, struct session_call *call, const bool *ended,
+                  uint64_t until_mono_ms, struct tlx_status *ret_status) {
+  const struct tlx_clock *clock = tlx_clock_system();
+  tlx_status_set(ret_status, TLX_GRPC_DEADLINE_EXCEEDED, NULL, "the time is over");
+  for (;;) {
+    uint64_t now_mono_ms = tlx_mono_ms(clock);
+    if (now_mono_ms >= until_mono_ms) return false;
+    call->timeout_ms = until_mono_ms - now_mono_ms;
+    session_run(client->session, call, ret_status);
+    if (*ended) return true;
+    if (ret_status->code != TLX_GRPC_UNAVAILABLE) return false;
+    /* The channel holds its own back-off; this only keeps a refused connect from spinning. */
+    usleep(100 * 1000);
+  }
 }
 
 static int prepare(struct client *client, unsigned groups) {

@@ -37,6 +37,13 @@ uint64_t client_timeout_ms(const struct client *client);
 int client_call(struct client *client, const char *what, const char *path,
                 const ProtobufCMessage *request, const ProtobufCMessageDescriptor *reply,
                 bool (*message)(void *arg, const ProtobufCMessage *message), void *arg);
+/* Runs the watch |call| and takes a lost connection up again, until its callback has set |*ended|,
+ * |until_mono_ms| is past, or the Console ended it in another way: during an incident the Console
+ * may restart, and what it was told goes on without it. Returns |*ended|; otherwise |ret_status|
+ * says why: DEADLINE_EXCEEDED or UNAVAILABLE when the time is over, OK when the Console ended the
+ * stream, or its error. */
+bool client_watch(struct client *client, struct session_call *call, const bool *ended,
+                  uint64_t until_mono_ms, struct tlx_status *ret_status);
 /* One error: a line for people, or one JSON object with -o json. */
 void client_error(const struct client *client, const char *what, const struct tlx_status *status,
                   int exit_status);
@@ -51,6 +58,12 @@ int cmd_kill(struct client *client);
 int cmd_kills_list(struct client *client);
 int cmd_kills_get(struct client *client);
 int cmd_kills_cancel(struct client *client);
+int cmd_block(struct client *client);
+int cmd_rules_list(struct client *client);
+int cmd_rules_get(struct client *client);
+int cmd_rules_mode(struct client *client);
+int cmd_rules_delete(struct client *client);
+int cmd_events_list(struct client *client);
 int cmd_token_create(struct client *client);
 int cmd_token_list(struct client *client);
 int cmd_token_revoke(struct client *client);

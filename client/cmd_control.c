@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "client/client.h"
 #include "client/kill_view.h"
@@ -61,29 +60,21 @@ static bool take_state(void *arg, const ProtobufCMessage *message) {
 
 /* Follows the order to its end; a lost connection is taken up again until the time is over. */
 static int wait_for_end(struct kill *kill, uint64_t until_mono_ms) {
-  const struct tlx_clock *clock = tlx_clock_system();
   struct tlx_status status;
-  tlx_status_clear(&status);
-  for (;;) {
-    uint64_t now_mono_ms = tlx_mono_ms(clock);
-    if (now_mono_ms >= until_mono_ms) break;
-    Telovix__V1__GetKillRequest request = TELOVIX__V1__GET_KILL_REQUEST__INIT;
-    request.order_id = kill->order_id;
-    struct session_call call = {.path = "/telovix.v1.ContainmentService/WatchKill",
-                                .is_stream = true,
-                                .request = &request.base,
-                                .reply = &telovix__v1__kill_order__descriptor,
-                                .timeout_ms = until_mono_ms - now_mono_ms,
-                                .message = take_state,
-                                .arg = kill};
-    session_run(kill->client->session, &call, &status);
-    if (kill->ended) return kill->succeeded ? CLIENT_OK : CLIENT_FAILED;
-    if (status.code != TLX_GRPC_UNAVAILABLE && status.code != TLX_GRPC_OK) break;
-    /* The channel holds its own back-off; this only keeps a refused connect from spinning. */
-    usleep(100 * 1000);
-  }
-  if (status.code != TLX_GRPC_UNAVAILABLE && status.code != TLX_GRPC_DEADLINE_EXCEEDED &&
-      status.code != TLX_GRPC_OK) {
+  Telovix__V1__GetKillRequest request = TELOVIX__V1__GET_KILL_REQUEST__INIT;
+  request.order_id = kill->order_id;
+  struct session_call call = {.path = "/telovix.v1.ContainmentService/WatchKill",
+                              .is_stream = true,
+                              .request = &request.base,
+                              .reply = &telovix__v1__kill_order__descriptor,
+                              .message = take_state,
+                              .arg = kill};
+  if (client_watch(kill->client, &call, &kill->ended, until_mono_ms, &status))
+    return kill->succeeded ? CLIENT_OK : CLIENT_FAILED;
+  if (status.code == TLX_GRPC_OK)
+    tlx_status_set(&status, TLX_GRPC_INTERNAL, "watch_ended",
+                   "the Console ended the watch before the order ended");
+  if (status.code != TLX_GRPC_UNAVAILABLE && status.code != TLX_GRPC_DEADLINE_EXCEEDED) {
     /* The order stands; what becomes of it we were not told. */
     client_error(kill->client, kill->order_id, &status, CLIENT_UNKNOWN);
     return CLIENT_UNKNOWN;

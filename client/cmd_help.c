@@ -9,6 +9,16 @@ int cmd_help_choose(struct client *client) {
         "one process, now                                      telovixctl kill SENSOR PID --wait\n"
         "one process whose PID may have been reused meanwhile  telovixctl kill SENSOR PID --exe "
         "PATH --start-ticks T --wait\n"
+        "every execution of one file, from now on              telovixctl block SENSOR PATH "
+        "--wait\n"
+        "nothing yet: count what a block would stop            telovixctl block SENSOR PATH "
+        "--observe\n"
+        "a block, once it has been observed for long enough    telovixctl rules mode RULE enforce "
+        "--wait\n"
+        "a block that stops too much                           telovixctl rules mode RULE observe "
+        "--wait\n"
+        "a block that is no longer needed                      telovixctl rules delete RULE "
+        "--wait\n"
         "an order that was a mistake and is still queued       telovixctl kills cancel ORDER\n"
         "the enrollment of a host that was not meant to join   telovixctl token revoke TOKEN\n"
         "\n"
@@ -16,7 +26,13 @@ int cmd_help_choose(struct client *client) {
         "`already_gone` mean that\n"
         "the process is gone, and only they give exit status 0 with --wait. A process that "
         "something restarts comes\n"
-        "back under a new PID: stop what restarts it first.\n",
+        "back under a new PID: block its file, or stop what restarts it first.\n"
+        "\n"
+        "A block stops executions, not processes that run already: kill those too. With --wait it "
+        "gives exit status 0\n"
+        "only when the host reports it `applied`; what a host cannot stop is named as a gap "
+        "(telovixctl rules get RULE).\n"
+        "Who was stopped: telovixctl events list --follow\n",
         stdout);
   return CLIENT_OK;
 }

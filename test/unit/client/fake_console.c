@@ -2,9 +2,12 @@
 #include "fake_console.h"
 
 #include <signal.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include "fake_rules.h"
 #include "rpc/server.h"
 #include "telovix/v1/containment.pb-c.h"
 #include "telovix/v1/operator.pb-c.h"
@@ -111,14 +114,18 @@ static void serve(struct fake_console *console, int tell) {
   struct tlx_tls_ctx *tls;
   struct tlx_server *server;
   uv_loop_t loop;
+  struct tlx_method all[32];
+  size_t n = sizeof methods / sizeof *methods;
+  memcpy(all, methods, sizeof methods);
+  memcpy(all + n, fake_rule_methods, n_fake_rule_methods * sizeof *all);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   uv_loop_init(&loop);
   if (tlx_tls_ctx_new(&tls_options, &tls) != 0) _exit(1);
   struct tlx_server_options options = {.loop = &loop,
                                        .clock = tlx_clock_system(),
                                        .tls_ctx = tls,
-                                       .methods = methods,
-                                       .n_methods = sizeof methods / sizeof *methods,
+                                       .methods = all,
+                                       .n_methods = n + n_fake_rule_methods,
                                        .authorize = authorize};
   if (tlx_server_new(&options, &server) != 0 || tlx_server_listen(server, "127.0.0.1:0") != 0)
     _exit(1);

@@ -13,7 +13,7 @@
 
 #define ALL                                                                                        \
   (ARGS_CHANGE | ARGS_KILL | ARGS_SENSORS | ARGS_OF_SENSOR | ARGS_TOKEN | ARGS_AUDIT |             \
-   ARGS_LIMIT | ARGS_HEAD | ARGS_ALL)
+   ARGS_LIMIT | ARGS_HEAD | ARGS_ALL | ARGS_BLOCK | ARGS_FORCE | ARGS_WAIT | ARGS_EVENTS)
 
 static struct args args;
 static char said[4096]; /* standard error of the last parse */
@@ -70,7 +70,7 @@ Test(args, options_of_every_group) {
                      "c/d=", "--all", "--sensor", "s", "--node-name", "web-1", "--name", "n",
                      "--actor", "bob", "--action", "x", "--outcome", "failure", "--since",
                      "2026-01-31T09:00:00Z", "--until", "2026-01-31T10:00:00+01:00", "--limit", "7",
-                     "--head", "1:ab"),
+                     "--head", "1:ab", "--observe", "--force", "--follow"),
                0, "%s", said);
   cr_assert_str_eq(args.profile, "/p");
   cr_assert_str_eq(args.console, "h:1");
@@ -80,7 +80,7 @@ Test(args, options_of_every_group) {
   cr_assert_str_eq(args.request_id, "r.1:a-b_c");
   cr_assert_str_eq(args.exe, "/bin/x");
   cr_assert_eq(args.start_ticks, 77);
-  cr_assert(args.wait && args.all);
+  cr_assert(args.wait && args.all && args.observe && args.force && args.follow);
   cr_assert_eq(args.life_ms, 300000);
   cr_assert_eq(args.status, TELOVIX__V1__SENSOR_STATUS__SENSOR_STATUS_STALE);
   cr_assert_eq(args.health, TELOVIX__V1__HEALTH_STATE__HEALTH_STATE_CRITICAL);

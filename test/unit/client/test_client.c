@@ -30,11 +30,27 @@ static int run(const char *verb, const char *const *more) {
 static const struct {
   const char *verb, *usage;
   unsigned n_words;
-} verbs[] = {{"whoami", "", 0},         {"sensors list", "", 0},      {"sensors get", "SENSOR", 1},
-             {"sensors watch", "", 0},  {"kill", "SENSOR PID", 2},    {"kills list", "", 0},
-             {"kills get", "ORDER", 1}, {"kills cancel", "ORDER", 1}, {"token create", "", 0},
-             {"token list", "", 0},     {"token revoke", "TOKEN", 1}, {"audit list", "", 0},
-             {"audit head", "", 0},     {"audit verify", "", 0},      {"help choose", "", 0}};
+} verbs[] = {{"whoami", "", 0},
+             {"sensors list", "", 0},
+             {"sensors get", "SENSOR", 1},
+             {"sensors watch", "", 0},
+             {"kill", "SENSOR PID", 2},
+             {"kills list", "", 0},
+             {"kills get", "ORDER", 1},
+             {"kills cancel", "ORDER", 1},
+             {"token create", "", 0},
+             {"token list", "", 0},
+             {"token revoke", "TOKEN", 1},
+             {"audit list", "", 0},
+             {"audit head", "", 0},
+             {"audit verify", "", 0},
+             {"help choose", "", 0},
+             {"block", "SENSOR PATH", 2},
+             {"rules list", "", 0},
+             {"rules get", "RULE", 1},
+             {"rules mode", "RULE enforce|observe", 2},
+             {"rules delete", "RULE", 1},
+             {"events list", "", 0}};
 #define N_VERBS (sizeof verbs / sizeof *verbs)
 
 static void expect_usage(const char *part) {
