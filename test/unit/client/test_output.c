@@ -53,9 +53,6 @@ static void into_terminal(bool err_too) {
 static void collect(bool terminal) {
   fflush(stdout);
   if (!terminal) cr_assert_eq(lseek(from, 0, SEEK_SET), 0);
-  if (terminal) cr_assert_eq(fcntl(from, F_SETFL, O_NONBLOCK), 0);
-  ssize_t n = read(from, shown, sizeof shown - 1);
-  shown[n > 0 ? n : 0] = '\0';
   dup2(saved_out, STDOUT_FILENO);
   close(saved_out);
   if (saved_err >= 0) {
@@ -63,6 +60,11 @@ static void collect(bool terminal) {
     close(saved_err);
     saved_err = -1;
   }
+  /* A terminal hands on what was written in its own time; it ends when nobody has it open. */
+  size_t len = 0;
+  for (ssize_t n; (n = read(from, shown + len, sizeof shown - 1 - len)) > 0;)
+    len += (size_t)n;
+  shown[len] = '\0';
   close(from);
 }
 
