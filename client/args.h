@@ -43,8 +43,8 @@ enum {
   ARGS_LIMIT = 1 << 6,     /* --limit */
   ARGS_HEAD = 1 << 7,      /* --head */
   ARGS_ALL = 1 << 8,       /* --all */
-  ARGS_BLOCK = 1 << 9,     /* --observe */
-  ARGS_FORCE = 1 << 10,    /* --force */
+  ARGS_BLOCK = 1 << 9,     /* --observe --force */
+  ARGS_FORCE = 1 << 10,    /* --force, of a mode */
   ARGS_WAIT = 1 << 11,     /* --wait, of a rule */
   ARGS_EVENTS = 1 << 12,   /* --follow */
 };

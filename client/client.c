@@ -38,7 +38,7 @@ static const struct verb verbs[] = {
      cmd_kills_get, false},
     {"kills cancel", "ORDER", 1, ARGS_CHANGE, "Takes back an order that no sensor has been given.",
      cmd_kills_cancel, false},
-    {"block", "SENSOR PATH", 2, ARGS_BLOCK | ARGS_FORCE | ARGS_WAIT | ARGS_CHANGE,
+    {"block", "SENSOR PATH", 2, ARGS_BLOCK | ARGS_WAIT | ARGS_CHANGE,
      "Stops every execution of the file PATH on the host of SENSOR, from now on.", cmd_block,
      false},
     {"rules list", "", 0, ARGS_OF_SENSOR | ARGS_LIMIT,

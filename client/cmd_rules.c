@@ -90,7 +90,7 @@ static bool take_state(void *arg, const ProtobufCMessage *message) {
   show_end(change, rule);
   if (overtaken) {
     struct tlx_status status;
-    tlx_status_set(&status, TLX_GRPC_ABORTED, "rule_changed",
+    tlx_status_set(&status, TLX_GRPC_ABORTED, "rule_overtaken",
                    "the rule was changed or deleted by somebody else meanwhile");
     client_error(change->client, change->rule_id, &status, CLIENT_FAILED);
   }
@@ -101,7 +101,7 @@ static bool take_state(void *arg, const ProtobufCMessage *message) {
 static int removed(struct change *change) {
   struct tlx_status status;
   if (change->mode != MODE(UNSPECIFIED)) {
-    tlx_status_set(&status, TLX_GRPC_ABORTED, "rule_changed",
+    tlx_status_set(&status, TLX_GRPC_ABORTED, "rule_overtaken",
                    "the rule was deleted by somebody else meanwhile");
     client_error(change->client, change->rule_id, &status, CLIENT_FAILED);
     return CLIENT_FAILED;

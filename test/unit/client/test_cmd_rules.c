@@ -64,7 +64,7 @@ Test(cmd_rules, overtaken) {
   for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
     cr_assert_eq(CTL("block", "web-1", paths[i], "--wait", "--timeout", "20s"), 1, "%s: %s",
                  paths[i], result.err);
-    cr_assert(strstr(result.err, "ABORTED rule_changed: the rule was "), "%s", result.err);
+    cr_assert(strstr(result.err, "ABORTED rule_overtaken: the rule was "), "%s", result.err);
   }
   fake_console_stop(&console);
 }
