@@ -14,6 +14,7 @@
 #include "sensor/sensor.h"
 
 #define STATE_DEFAULT "/var/lib/telovix-sensor"
+#define BPFFS_DEFAULT "/sys/fs/bpf"
 #define EXIT_USAGE 2
 #define EXIT_TEXT                                                                                  \
   "\vExit status: 0 success, 1 failure, 2 wrong usage, 3 outcome unknown (safe to repeat)."
@@ -26,10 +27,11 @@ enum option_key {
   OPT_NODE,
   OPT_LABEL,
   OPT_CGROUP,
+  OPT_BPFFS,
 };
 
 struct command {
-  const char *cgroup;
+  const char *cgroup, *bpffs;
   bool json;
   FILE *discard; /* where argp's second line of an error goes */
   struct enroll_request enroll;
@@ -97,6 +99,9 @@ static error_t take_option(int key, char *value, struct argp_state *state) {
   case OPT_CGROUP:
     command->cgroup = value;
     return 0;
+  case OPT_BPFFS:
+    command->bpffs = value;
+    return 0;
   case 'o':
     if (strcmp(value, "json") != 0 && strcmp(value, "table") != 0)
       wrong(state, "-o %s: want table or json", value);
@@ -144,7 +149,7 @@ static int run_run(struct command *command) {
           stderr);
     return EXIT_USAGE;
   }
-  return sensor_run(command->enroll.state, command->cgroup);
+  return sensor_run(command->enroll.state, command->cgroup, command->bpffs);
 }
 
 static int run_status(struct command *command) {
@@ -167,6 +172,9 @@ static const struct argp_option run_options[] = {
     STATE_OPTION,
     {"cgroup", OPT_CGROUP, "PATH", 0,
      "Act inside this cgroup2 folder only (trials, tests); default the whole host", 0},
+    {"bpffs", OPT_BPFFS, "DIR", 0,
+     "BPF file system that keeps rules in force when the sensor ends (default " BPFFS_DEFAULT ")",
+     0},
     {0}};
 static const struct argp_option status_options[] = {
     STATE_OPTION, {"output", 'o', "FORMAT", 0, "table (default) or json", 0}, {0}};
@@ -194,7 +202,7 @@ static void print_help(void) {
 }
 
 int command_main(int argc, char **argv) {
-  struct command command = {.enroll = {.state = STATE_DEFAULT}};
+  struct command command = {.bpffs = BPFFS_DEFAULT, .enroll = {.state = STATE_DEFAULT}};
   char name[64];
   FILE *discard TLX_AUTOFCLOSE = fopen("/dev/null", "w");
   argp_err_exit_status = EXIT_USAGE;

@@ -6,7 +6,6 @@
 
 #include "common/log.h"
 #include "common/text.h"
-#include "pki/digest.h"
 #include "rpc/limits.h"
 #include "rpc/pb_scan.h"
 
@@ -107,7 +106,7 @@ static void fill_facts(struct heartbeat *heartbeat, Telovix__V1__HeartbeatReques
   request->facts = facts;
 }
 
-static void fill_names(struct heartbeat *heartbeat, Telovix__V1__HeartbeatRequest *request) {
+static void fill_head(struct heartbeat *heartbeat, Telovix__V1__HeartbeatRequest *request) {
   struct tlx_arena *arena = &heartbeat->arena;
   uint8_t hash[32];
   uint64_t seq = state_audit_head(heartbeat->state, hash);
@@ -119,15 +118,6 @@ static void fill_names(struct heartbeat *heartbeat, Telovix__V1__HeartbeatReques
     head->hash.len = head->hash.data ? sizeof hash : 0;
     request->audit_head = head;
   }
-  Telovix__V1__DesiredName *desired =
-      heartbeat->has_desired ? tlx_arena_alloc(arena, sizeof *desired) : NULL;
-  if (!desired) return;
-  *desired = (Telovix__V1__DesiredName)TELOVIX__V1__DESIRED_NAME__INIT;
-  desired->epoch = (ProtobufCBinaryData){sizeof heartbeat->desired_epoch, heartbeat->desired_epoch};
-  desired->generation = heartbeat->desired_generation;
-  desired->digest =
-      (ProtobufCBinaryData){sizeof heartbeat->desired_digest, heartbeat->desired_digest};
-  request->in_force = desired;
 }
 
 static void fill_numbers(struct heartbeat *heartbeat, Telovix__V1__HeartbeatRequest *request) {
@@ -154,7 +144,7 @@ static void fill_numbers(struct heartbeat *heartbeat, Telovix__V1__HeartbeatRequ
 void heartbeat_fill(struct heartbeat *heartbeat, Telovix__V1__HeartbeatRequest *request) {
   tlx_arena_reset(&heartbeat->arena);
   fill_facts(heartbeat, request);
-  fill_names(heartbeat, request);
+  fill_head(heartbeat, request);
   fill_numbers(heartbeat, request);
   fill_results(heartbeat, request);
   request->boot_id =
@@ -165,24 +155,6 @@ void heartbeat_fill(struct heartbeat *heartbeat, Telovix__V1__HeartbeatRequest *
 }
 
 /* ---- reply ---- */
-
-/* Nothing is enforced yet, so only the empty set can be in force. */
-static void take_desired(struct heartbeat *heartbeat, const Telovix__V1__DesiredName *desired) {
-  static const uint8_t domain[] = "telovix-set-v1"; /* with its NUL */
-  uint8_t empty[TLX_SHA256_LEN];
-  if (!desired || desired->epoch.len != sizeof heartbeat->desired_epoch ||
-      desired->digest.len != sizeof empty)
-    return;
-  tlx_sha256(domain, sizeof domain, empty);
-  if (memcmp(desired->digest.data, empty, sizeof empty) != 0) {
-    tlx_error(UPLINK, "the Console wants rules that this version cannot enforce: upgrade it");
-    return;
-  }
-  memcpy(heartbeat->desired_epoch, desired->epoch.data, sizeof heartbeat->desired_epoch);
-  memcpy(heartbeat->desired_digest, empty, sizeof empty);
-  heartbeat->desired_generation = desired->generation;
-  heartbeat->has_desired = true;
-}
 
 /* A log that ends before the record that we saw was cut or rolled back: the Console is told with
  * the next heartbeat, which keeps naming the highest one. */
@@ -210,7 +182,6 @@ uint64_t heartbeat_apply(struct heartbeat *heartbeat, const Telovix__V1__Heartbe
   heartbeat->n_progress_in_flight = 0;
   for (size_t i = 0; i < reply->n_acknowledged_order_ids; i++)
     state_result_remove(heartbeat->state, reply->acknowledged_order_ids[i]);
-  take_desired(heartbeat, reply->desired);
   take_head(heartbeat, reply->audit_head);
   if (reply->console_time && reply->console_time->seconds > 0)
     state_set_console_time(heartbeat->state, (uint64_t)reply->console_time->seconds * 1000);

@@ -28,9 +28,6 @@ struct heartbeat {
   /* STILL_ALIVE is told once and not kept on disk: the end is what counts. */
   struct kill_result progress[HEARTBEAT_PROGRESS_MAX];
   unsigned n_progress, n_progress_in_flight;
-  bool has_desired;
-  uint8_t desired_epoch[16], desired_digest[32];
-  uint64_t desired_generation;
   uint64_t n_kills, n_reconnects; /* counters that the owner keeps */
   bool has_more;                  /* not all results fit */
 };

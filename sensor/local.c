@@ -20,7 +20,7 @@
 #include "sensor/identity.h"
 
 #define SOCKET "control.sock"
-#define ANSWER_MAX (64u << 10)
+#define ANSWER_MAX (1u << 20) /* 256 rules with their gaps */
 #define ANSWER_TIMEOUT_MS 3000
 
 struct local {
@@ -159,12 +159,71 @@ static void print_lines(const json_t *object) {
   }
 }
 
+/* ---- enforcement ---- */
+
+static const char *word(const json_t *object, const char *key, char *shown, size_t size) {
+  const char *text = json_string_value(json_object_get(object, key));
+  return tlx_text_escape(text ? text : "", SIZE_MAX, shown, size);
+}
+
+static void print_gaps(const json_t *list, const char *indent) {
+  char gap[64], detail[256];
+  size_t i;
+  json_t *item;
+  json_array_foreach(list, i, item) {
+    printf("%sdoes not stop (%s): %s%s\n", indent, word(item, "gap", gap, sizeof gap),
+           word(item, "detail", detail, sizeof detail),
+           json_is_true(json_object_get(item, "byKernel")) ? " (this kernel)" : "");
+  }
+}
+
+static void print_engine(const json_t *engine) {
+  char a[64], b[64], c[512];
+  size_t i;
+  json_t *item;
+  printf("%-25s %s %s\n", "enforcement", word(engine, "state", a, sizeof a),
+         word(engine, "backend", b, sizeof b));
+  if (*word(engine, "reason", a, sizeof a))
+    printf("%-25s %s: %s\n", "enforcement lacks", a, word(engine, "detail", c, sizeof c));
+  if (*word(engine, "verifiedAt", a, sizeof a)) printf("%-25s %s\n", "verified", a);
+  if (json_is_true(json_object_get(engine, "desiredRollback")))
+    printf("%-25s %s\n", "rules of the Console", "refused: it was rolled back");
+  json_array_foreach(json_object_get(engine, "capabilities"), i, item) {
+    printf("  %-23s %-3s %s\n", word(item, "name", a, sizeof a),
+           json_is_true(json_object_get(item, "available")) ? "yes" : "no",
+           word(item, "detail", c, sizeof c));
+  }
+  print_gaps(json_object_get(engine, "gaps"), "  ");
+}
+
+static void print_rules(const json_t *rules) {
+  char a[64], b[64], c[64], d[64], path[4200], step[512];
+  size_t i;
+  json_t *rule;
+  printf("%-25s %zu\n", "rules", json_array_size(rules));
+  json_array_foreach(rules, i, rule) {
+    printf("  %s %s\n    %s, %s%s%s, %lld stopped, %lld would have been\n",
+           word(rule, "ruleId", a, sizeof a), word(rule, "path", path, sizeof path),
+           word(rule, "mode", b, sizeof b), word(rule, "state", c, sizeof c),
+           *word(rule, "backend", d, sizeof d) ? " by " : "", d,
+           (long long)json_integer_value(json_object_get(rule, "hits")),
+           (long long)json_integer_value(json_object_get(rule, "wouldHits")));
+    if (*word(rule, "reason", a, sizeof a))
+      printf("    %s: %s%s%s\n", a, word(rule, "reasonText", path, sizeof path),
+             *word(rule, "step", step, sizeof step) ? ": " : "", step);
+    if (*word(rule, "file", path, sizeof path)) printf("    file %s\n", path);
+    print_gaps(json_object_get(rule, "gaps"), "    ");
+  }
+}
+
 static void print_object(json_t *object, bool json) {
   if (json) {
     char *text TLX_AUTOFREE = json_dumps(object, JSON_COMPACT);
     puts(text ? text : "{}");
   } else {
     print_lines(object);
+    if (json_object_get(object, "engine")) print_engine(json_object_get(object, "engine"));
+    if (json_object_get(object, "rules")) print_rules(json_object_get(object, "rules"));
   }
 }
 
@@ -190,7 +249,9 @@ static int status_of_files(const char *folder, bool json) {
   json_decref(object);
   identity_done(identity);
   free(identity);
-  fprintf(stderr, "telovix-sensor status: no sensor runs with %s: nothing is carried out\n",
+  fprintf(stderr,
+          "telovix-sensor status: no sensor runs with %s: no order is carried out, rules that were "
+          "in force stay in force\n",
           folder);
   return 1;
 }

@@ -13,6 +13,7 @@
 #include "common/err.h"
 #include "common/log.h"
 #include "common/text.h"
+#include "sensor/enforcement.h"
 #include "sensor/heartbeat.h"
 #include "sensor/host.h"
 #include "sensor/identity.h"
@@ -25,12 +26,15 @@ struct sensor {
   uv_loop_t loop;
   const struct tlx_clock *clock;
   const char *folder;
-  char scope[256]; /* path below the cgroup2 mount; empty = the whole host */
+  char scope[256];          /* path below the cgroup2 mount; empty = the whole host */
+  const char *scope_folder; /* the same in the file system; NULL = the whole host */
+  struct bpf_caps_paths bpf_paths;
   struct host host;
   struct identity identity;
   struct state *state;
   struct killer *killer;
   struct heartbeat heartbeat;
+  struct enforcement *enforcement;
   struct uplink *uplink;
   struct local *local;
   struct tlx_tls_ctx *tls_ctx;
@@ -83,6 +87,7 @@ static void on_fill(void *arg, Telovix__V1__HeartbeatRequest *request) {
   struct sensor *sensor = arg;
   sensor->heartbeat.n_reconnects = uplink_reconnects(sensor->uplink);
   heartbeat_fill(&sensor->heartbeat, request);
+  enforcement_fill(sensor->enforcement, request, &sensor->heartbeat.arena);
 }
 
 /* What the Console told last, and then the address of the enrollment, which worked once. */
@@ -109,12 +114,20 @@ static uint64_t on_reply(void *arg, const Telovix__V1__HeartbeatReply *reply) {
     uplink_set_addresses(sensor->uplink, list, list_addresses(sensor, list));
   }
   start_orders(sensor, reply);
-  if (sensor->heartbeat.has_more) uplink_beat(sensor->uplink);
+  bool more = enforcement_reply(sensor->enforcement, reply);
+  if (more || sensor->heartbeat.has_more) uplink_beat(sensor->uplink);
   return interval_ms;
 }
 
 static void on_failed(void *arg) {
-  heartbeat_retry(&((struct sensor *)arg)->heartbeat);
+  struct sensor *sensor = arg;
+  heartbeat_retry(&sensor->heartbeat);
+  enforcement_retry(sensor->enforcement);
+}
+
+static void on_beat_wanted(void *arg) {
+  struct sensor *sensor = arg;
+  if (sensor->uplink && !sensor->stopping) uplink_beat(sensor->uplink);
 }
 
 static uint64_t certificate_wall_ms(void *arg) {
@@ -156,17 +169,18 @@ static json_t *describe(void *arg) {
   tlx_time_format(sensor->identity.not_after_wall_ms, ends);
   if (beat_wall_ms) tlx_time_format(beat_wall_ms, beat);
   snprintf(scope, sizeof scope, "%s", *sensor->scope ? sensor->scope : "whole host");
-  return json_pack(
-      "{s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:b, s:s, s:I, s:I, s:s}", "running",
-      1, "sensorId", sensor->identity.sensor_id, "nodeName", sensor->identity.node_name, "fleet",
+  json_t *object = json_pack(
+      "{s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:I, s:I, s:s}", "running", 1,
+      "sensorId", sensor->identity.sensor_id, "nodeName", sensor->identity.node_name, "fleet",
       sensor->identity.fleet_name, "fleetId", sensor->identity.fleet_id, "certificateExpiresAt",
       ends, "uplink", uplink_state_name(uplink_state(sensor->uplink)), "lastError",
-      uplink_last_error(sensor->uplink), "lastHeartbeatAt", beat, "generation",
-      (json_int_t)sensor->heartbeat.desired_generation, "scope", scope, "canKill",
+      uplink_last_error(sensor->uplink), "lastHeartbeatAt", beat, "scope", scope, "canKill",
       (int)sensor->host.in_initial_namespaces, "cannotKillBecause",
       sensor->host.in_initial_namespaces ? "" : "not in the host's PID and time namespace", "kills",
       (json_int_t)sensor->heartbeat.n_kills, "unacknowledgedResults",
       (json_int_t)state_result_count(sensor->state), "version", TLX_VERSION);
+  if (object) enforcement_describe(sensor->enforcement, object);
+  return object;
 }
 
 /* ---- start and stop ---- */
@@ -177,7 +191,7 @@ static void on_uplink_closed(void *arg) {
   if (sensor->state) state_close(sensor->state, NULL, NULL);
 }
 
-static void on_killer_closed(void *arg) {
+static void on_enforcement_closed(void *arg) {
   struct sensor *sensor = arg;
   if (sensor->uplink)
     uplink_close(sensor->uplink, on_uplink_closed, sensor);
@@ -185,7 +199,15 @@ static void on_killer_closed(void *arg) {
     on_uplink_closed(sensor);
 }
 
-/* Killer first (its results need the state), then the uplink, then what is on disk. */
+static void on_killer_closed(void *arg) {
+  struct sensor *sensor = arg;
+  if (sensor->enforcement)
+    enforcement_close(sensor->enforcement, on_enforcement_closed, sensor);
+  else
+    on_enforcement_closed(sensor);
+}
+
+/* Killer first (its results need the state), then the engine, the uplink, and what is on disk. */
 static void close_parts(struct sensor *sensor) {
   if (sensor->local) local_close(sensor->local);
   if (sensor->killer)
@@ -234,6 +256,24 @@ static int start_killer(struct sensor *sensor) {
   return killer_new(&options, &sensor->killer);
 }
 
+static int start_enforcement(struct sensor *sensor) {
+  struct enforcement_options options = {
+      .loop = &sensor->loop,
+      .clock = sensor->clock,
+      .state = sensor->state,
+      .state_folder = sensor->folder,
+      .scope_folder = sensor->scope_folder,
+      .paths = sensor->bpf_paths,
+      .beat = on_beat_wanted,
+      .arg = sensor,
+  };
+  int err = enforcement_new(&options, &sensor->enforcement);
+  if (err)
+    snprintf(sensor->why, sizeof sensor->why, "enforcement: %s%s", tlx_err_text(err),
+             err == -EXDEV ? ": the cgroup2 mount does not show the root of the hierarchy" : "");
+  return err;
+}
+
 static int start(struct sensor *sensor) {
   int err = identity_load(sensor->folder, &sensor->identity, sensor->why);
   if (err == -ENOENT)
@@ -254,6 +294,7 @@ static int start(struct sensor *sensor) {
                                          .scope_cgroup = sensor->scope};
   heartbeat_init(&sensor->heartbeat);
   err = start_killer(sensor);
+  if (!err) err = start_enforcement(sensor);
   if (!err) err = start_uplink(sensor);
   if (!err) {
     err = local_new(&sensor->loop, sensor->folder, describe, sensor, &sensor->local);
@@ -277,11 +318,24 @@ static int find_scope(struct sensor *sensor, const char *cgroup) {
   return err;
 }
 
-int sensor_run(const char *state_folder, const char *cgroup) {
+/* Where the kernel shows what it can do. Other places are for tests alone: they take things away
+ * from a kernel. */
+static void find_bpf_paths(struct sensor *sensor, const char *bpffs) {
+  sensor->bpf_paths = (struct bpf_caps_paths){
+      .btf = "/sys/kernel/btf/vmlinux", .securityfs = "/sys/kernel/security", .bpffs = bpffs};
+#ifndef TLX_RELEASE
+  const char *btf = getenv("TELOVIX_TEST_BTF");
+  if (btf) sensor->bpf_paths.btf = btf;
+#endif
+}
+
+int sensor_run(const char *state_folder, const char *cgroup, const char *bpffs) {
   struct sensor *sensor = calloc(1, sizeof *sensor);
   if (!sensor) return 1;
   sensor->clock = tlx_clock_system();
   sensor->folder = state_folder;
+  sensor->scope_folder = cgroup;
+  find_bpf_paths(sensor, bpffs);
   signal(SIGPIPE, SIG_IGN);
   int err = find_scope(sensor, cgroup);
   if (!err) err = uv_loop_init(&sensor->loop);

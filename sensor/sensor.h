@@ -3,6 +3,6 @@
 
 /* The running Sensor: owner of loop, state, killer, uplink and control socket, and the one who
  * introduces them. Runs until SIGTERM or SIGINT; SIGHUP ends a silence. |cgroup| confines
- * everything to that cgroup2 folder (NULL = the whole host). Returns the exit status of the
- * process. */
-int sensor_run(const char *state_folder, const char *cgroup);
+ * everything to that cgroup2 folder (NULL = the whole host). |bpffs| is a folder on a BPF file
+ * system. Returns the exit status of the process. */
+int sensor_run(const char *state_folder, const char *cgroup, const char *bpffs);

@@ -130,15 +130,23 @@ class Console(Daemon):
 class Sensor(Daemon):
     """Enrolled and running; `victim()` starts processes that it may kill. Without a cgroup its scope is the whole host."""
 
-    def __init__(self, fleet, name, state, cgroup, env=None, drop_kill=False):
+    def __init__(self, fleet, name, state, cgroup, env=None, drop_kill=False, bpffs=None):
         self.fleet, self.node, self.state, self.cgroup = fleet, name, pathlib.Path(state), cgroup
         self.ini = (self.state / "sensor.ini").read_text()
         self.sensor_id = re.search(r"sensor_[a-z0-9]{16}", self.ini).group(0)
         # Without CAP_KILL a signal to a process of another user fails.
         prefix = ["setpriv", "--bounding-set", "-kill", "--inh-caps", "-kill"] if drop_kill else []
+        self.bpffs = bpffs
         scope = ["--cgroup", cgroup.path] if cgroup else []
-        super().__init__(f"sensor-{name}", [*prefix, BUILD / "sensor/telovix-sensor", "run", "--state", state, *scope],
-                         fleet.folder, env={**fleet.env, **(env or {})})
+        super().__init__(f"sensor-{name}", [*prefix, BUILD / "sensor/telovix-sensor", "run", "--state", state, "--bpffs",
+                                            bpffs, *scope], fleet.folder, env={**fleet.env, **(env or {})})
+
+    def status(self):
+        """What `telovix-sensor status` says on the host."""
+        result = subprocess.run([BUILD / "sensor/telovix-sensor", "status", "--state", self.state, "-o", "json"],
+                                capture_output=True, text=True, env={**os.environ, **SANITIZERS}, timeout=30)
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)
 
     def victim_now(self, argv=("sleep", "3600")):
         """As young as it can be: an order given at once may find it started after its baseline."""
@@ -162,7 +170,7 @@ class Fleet:
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="telovix-test-"))
         self.data = self.folder / "console"
         self.env = env or {}
-        self.daemons, self.children, self.cgroups = [], [], []
+        self.daemons, self.children, self.cgroups, self.mounts = [], [], [], []
         subprocess.run([BUILD / "console/telovix-console", "init", "--data", self.data, "--fleet", "Test Fleet", "--host",
                         "127.0.0.1"], check=True, env={**os.environ, **SANITIZERS}, capture_output=True)
         self.profile = self.data / "admin"
@@ -189,8 +197,17 @@ class Fleet:
             assert result.returncode == 0, result.stderr + result.stdout
         return result, state
 
+    def bpffs(self, name):
+        """A BPF file system of the sensor's own: what it pins dies with the mount. Just a folder where none can be had."""
+        folder = self.folder / f"bpffs-{name}"
+        if not folder.exists():
+            folder.mkdir()
+            if subprocess.run(["mount", "-t", "bpf", "bpf", folder], capture_output=True).returncode == 0:
+                self.mounts.append(folder)
+        return folder
+
     def start_sensor(self, name, state=None, cgroup=None, env=None, wait=True, drop_kill=False,
-                     whole_host=False):
+                     whole_host=False, bpffs=None):
         """The one place that starts sensors, always with a scope of its own; `whole_host` is for guests of test/vm."""
         if whole_host and os.environ.get("TELOVIX_HOST_SCOPE") != "1":
             raise RuntimeError("a sensor without a scope runs only in a guest of test/vm")
@@ -199,14 +216,15 @@ class Fleet:
         if cgroup is None and not whole_host:
             cgroup = Cgroup()
             self.cgroups.append(cgroup)
-        sensor = Sensor(self, name, state, cgroup, env, drop_kill)
+        sensor = Sensor(self, name, state, cgroup, env, drop_kill, bpffs or self.bpffs(name))
         self.daemons.append(sensor)
         if wait:
             self.wait_seen(sensor.sensor_id)
         return sensor
 
     def restart_sensor(self, sensor, wait=True):
-        return self.start_sensor(sensor.node, sensor.state, sensor.cgroup, wait=wait, whole_host=sensor.cgroup is None)
+        return self.start_sensor(sensor.node, sensor.state, sensor.cgroup, wait=wait, whole_host=sensor.cgroup is None,
+                                 bpffs=sensor.bpffs)
 
     def wait_seen(self, sensor_id):
         def seen():
@@ -259,6 +277,8 @@ class Fleet:
             if child.poll() is None:
                 child.kill()
             child.wait()
+        for mount in self.mounts:
+            subprocess.run(["umount", "--lazy", mount], check=True)
         for cgroup in self.cgroups:
             cgroup.remove()
         if errors:

@@ -8,6 +8,7 @@
 #include "../../harness/loop.h"
 #include "common/log.h"
 #include "pki/digest.h"
+#include "sensor/rule_report.h"
 #include "telovix/v1/sensor.pb-c.h"
 
 #define STATE(name) TELOVIX__V1__KILL_STATE__KILL_STATE_##name
@@ -216,6 +217,10 @@ static void set_digest(uint8_t digest[32]) {
 
 /* An idle exchange with everything that can stand in one, both ways: under 300 bytes each (spec
  * §4), and within the trial scope not far above. */
+static const struct engine_view *view_of(void *arg) {
+  return arg;
+}
+
 Test(heartbeat, an_idle_one_is_small) {
   struct world world;
   uint8_t hash[32], epoch[16], digest[32];
@@ -245,12 +250,30 @@ Test(heartbeat, an_idle_one_is_small) {
   reply.interval = &interval;
   reply.console_addresses = addresses;
   reply.n_console_addresses = 2;
+  struct engine_view view = {.state = ENGINE_READY,
+                             .backend = BPF_BACKEND_LSM,
+                             .reason = "",
+                             .has_in_force = true,
+                             .in_force = {.generation = 1000000},
+                             .coverage_partial = true,
+                             .verified_boot_ns = 1ull << 50,
+                             .repaired_boot_ns = 1ull << 50,
+                             .stats = {.acted = 1000000, .would = 1000000}};
+  struct event_queue events;
+  struct rule_report report = {.view = view_of, .arg = &view, .events = &events};
+  cr_assert_eq(event_queue_init(&events), 0);
   fill(&world);
+  rule_report_fill(&report, &world.request, &world.heartbeat.arena);
+  cr_assert(world.request.facts && world.request.engine);
   heartbeat_apply(&world.heartbeat, &reply);
+  rule_report_arrived(&report, &reply);
   world.heartbeat.n_kills = world.heartbeat.n_reconnects = 1000000;
   world.clock.wall_now_ms += 999;
   fill(&world);
-  cr_assert(world.request.in_force && world.request.audit_head && !world.request.facts);
+  rule_report_fill(&report, &world.request, &world.heartbeat.arena);
+  cr_assert(world.request.in_force && world.request.engine_beat && world.request.audit_head &&
+            !world.request.facts && !world.request.engine);
+  event_queue_done(&events);
   size_t up = protobuf_c_message_get_packed_size(&world.request.base);
   size_t down = protobuf_c_message_get_packed_size(&reply.base);
   cr_assert_lt(up, 300, "%zu", up);
@@ -314,40 +337,6 @@ Test(heartbeat, the_audit_log_only_grows) {
   fill(&world);
   cr_assert_eq(world.request.audit_head->seq, 6);
   cr_assert_eq(world.request.audit_head->hash.data[0], 6);
-  world_done(&world);
-}
-
-/* Only the empty set can be in force; anything else is never claimed. */
-Test(heartbeat, desired_state) {
-  struct world world;
-  uint8_t epoch[16] = {1}, digest[32];
-  Telovix__V1__HeartbeatReply reply = TELOVIX__V1__HEARTBEAT_REPLY__INIT;
-  Telovix__V1__DesiredName desired = TELOVIX__V1__DESIRED_NAME__INIT;
-  world_init(&world);
-  set_digest(digest);
-  reply.desired = &desired;
-  desired.epoch = (ProtobufCBinaryData){16, epoch};
-  desired.digest = (ProtobufCBinaryData){31, digest};
-  desired.generation = 8;
-  heartbeat_apply(&world.heartbeat, &reply);
-  desired.digest.len = 32;
-  desired.epoch.len = 15;
-  heartbeat_apply(&world.heartbeat, &reply);
-  fill(&world);
-  cr_assert_null(world.request.in_force);
-  desired.epoch.len = 16;
-  heartbeat_apply(&world.heartbeat, &reply);
-  fill(&world);
-  cr_assert_eq(world.request.in_force->generation, 8);
-  cr_assert_arr_eq(world.request.in_force->epoch.data, epoch, 16);
-  cr_assert_arr_eq(world.request.in_force->digest.data, digest, 32);
-  digest[0] ^= 1;
-  desired.generation = 9;
-  uint64_t n_errors = tlx_log_error_count();
-  heartbeat_apply(&world.heartbeat, &reply);
-  cr_assert_eq(tlx_log_error_count(), n_errors + 1);
-  fill(&world);
-  cr_assert_eq(world.request.in_force->generation, 8, "what is in force, not what is wanted");
   world_done(&world);
 }
 

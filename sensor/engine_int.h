@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+#include "sensor/bpf_file.h"
+#include "sensor/bpf_maps.h"
+#include "sensor/engine.h"
+#include "sensor/rule_block.h"
+
+/* What a pass works on. It belongs to the worker while a pass runs and to the loop between passes;
+ * a pass leaves a snapshot that the loop reads while the next one runs. */
+
+struct core_rule {
+  struct rule_block block;
+  uint8_t revision[16];
+  uint32_t slot, mode; /* slot 0 = none yet */
+  bool is_known;       /* the template is one of ours, and the policy could be read */
+  struct rule_result result;
+  uint64_t since_boot_ns;
+  struct bpf_image_entry entries[RULE_BLOCK_ENTRIES_MAX];
+  size_t n_entries;
+};
+
+struct core {
+  const struct tlx_clock *clock;
+  char *pin_folder, *canary_path, *scope_folder, *btf_path, *securityfs, *bpffs;
+  bool whole_host;
+  uint64_t scope_cgroup_id;
+  uint32_t scope_level;
+
+  struct bpf_object *object;
+  struct bpf_file *file;
+  struct bpf_caps caps;
+  enum bpf_backend backend; /* proved by the canary; NONE = nothing is proved */
+  bool was_proved;          /* something was in force in this process, or is adopted */
+  const char *reason;       /* why nothing can be enforced; "" = it can */
+  char detail[240];
+  uint64_t retry_mono_ms; /* when to try again what could not be done */
+
+  struct desired_name name;
+  bool has_name;
+  struct core_rule **rules;
+  size_t n_rules;
+  uint32_t last_slot; /* given */
+  /* The image that was published and read back. */
+  struct bpf_image_entry *image;
+  size_t n_image;
+  bool is_published;
+  struct tlx_exec_key canary_keys[2];
+  unsigned n_canary_keys;
+  /* Image of a former process, until it was taken over. */
+  struct bpf_image_entry *former;
+  size_t n_former;
+
+  bool in_force; /* |name| was published, or nothing of anything is in force */
+  uint64_t verified_boot_ns, repaired_boot_ns;
+  struct bpf_tampers tampers; /* of the last pass */
+  uint32_t n_passes;
+};
+
+/* Frees what the core owns; pinned objects go on. */
+void core_done(struct core *core);
+/* One pass. |desired| (borrowed) NULL = as before. Worker thread; never fails: what failed stands
+ * in the core. */
+void core_pass(struct core *core, const struct desired *desired);

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/err.h"
+#include "common/log.h"
+#include "sensor/canary.h"
+#include "sensor/engine_rules.h"
+
+/* A kernel that could not do it may be able to after an operator mounted or granted something. */
+#define RETRY_MS 30000u
+
+/* ---- nothing can be enforced ---- */
+
+static void give_up(struct core *core, const char *reason, const char *detail) {
+  core->reason = reason;
+  snprintf(core->detail, sizeof core->detail, "%s", detail);
+  core->retry_mono_ms = tlx_mono_ms(core->clock) + RETRY_MS;
+}
+
+/* What a former process pinned and we cannot open may still be in force. */
+static bool nothing_is_in_force(const struct core *core) {
+  if (core->was_proved) return false;
+  return core->object || (access(core->pin_folder, F_OK) != 0 && errno == ENOENT);
+}
+
+/* Every rule says so. What was in force and cannot be proved any more has failed; what never was is
+ * refused. */
+static void refuse_all(struct core *core) {
+  for (size_t i = 0; i < core->n_rules; i++) {
+    struct core_rule *rule = core->rules[i];
+    struct rule_result *result = calloc(1, sizeof *result);
+    if (!result) continue;
+    rule_result_set(result,
+                    core->was_proved ? RULE_REASON_ENGINE_DOWN : RULE_REASON_NO_ENFORCEMENT);
+    snprintf(result->step, sizeof result->step, "%s", core->detail);
+    if (!rule->since_boot_ns || !rule_result_equal(&rule->result, result)) {
+      rule->result = *result;
+      rule->since_boot_ns = tlx_boot_ns(core->clock);
+    }
+    free(result);
+  }
+  core->in_force = core->has_name && nothing_is_in_force(core);
+}
+
+/* ---- opening ---- */
+
+static bool open_parts(struct core *core) {
+  struct bpf_caps_paths paths = {core->btf_path, core->securityfs, core->bpffs};
+  struct bpf_object_options options = {.pin_folder = core->pin_folder,
+                                       .whole_host = core->whole_host,
+                                       .scope_cgroup_id = core->scope_cgroup_id,
+                                       .scope_level = core->scope_level,
+                                       .btf_path = core->btf_path};
+  char why[240] = "";
+  const char *reason = "step_failed";
+  bool adopted = false;
+  if (core->object) return true;
+  bpf_caps_probe(&paths, &core->caps);
+  if (!bpf_caps_enough(&core->caps, &reason, why, sizeof why)) {
+    give_up(core, reason, why);
+    return false;
+  }
+  int err = core->file ? 0 : bpf_file_open(core->btf_path, why, &core->file);
+  if (!err) err = bpf_object_open(&options, why, &adopted, &core->object);
+  if (err) {
+    give_up(core, err == -EPERM || err == -EACCES ? "no_capability" : "step_failed", why);
+    return false;
+  }
+  core->was_proved |= adopted;
+  if (adopted && bpf_maps_read(core->object, &core->former, &core->n_former) != 0)
+    core->n_former = 0;
+  return true;
+}
+
+/* ---- the canary ---- */
+
+static int identify_canary(struct core *core) {
+  struct tlx_file_id id;
+  int err = canary_write(core->canary_path);
+  if (err) return err;
+  int fd TLX_AUTOCLOSE = open(core->canary_path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return -errno;
+  err = bpf_file_identify(core->file, fd, &id);
+  if (err) return err;
+  memset(core->canary_keys, 0, sizeof core->canary_keys);
+  core->canary_keys[0] = (struct tlx_exec_key){.kind = TLX_KEY_FILE, .dev = id.dev, .ino = id.ino};
+  core->canary_keys[1] =
+      (struct tlx_exec_key){.kind = TLX_KEY_FILE, .dev = id.real_dev, .ino = id.real_ino};
+  core->n_canary_keys = id.real_ino ? 2 : 1;
+  return 0;
+}
+
+/* True when it was stopped *and* counted: another module that refuses it proves nothing about ours.
+ */
+static bool canary_is_stopped(struct core *core, char *why, size_t size) {
+  struct tlx_count before = {0}, after = {0};
+  int err = bpf_maps_count(core->object, TLX_SLOT_CANARY, &before), run_err = 0;
+  enum canary_result result = canary_run(core->canary_path, core->scope_folder, &run_err);
+  if (!err) err = bpf_maps_count(core->object, TLX_SLOT_CANARY, &after);
+  if (err)
+    snprintf(why, size, "the canary's counter cannot be read: %s", tlx_err_text(err));
+  else if (result == CANARY_ALIVE)
+    snprintf(why, size, "the hook is attached and dead: the canary ran");
+  else if (result == CANARY_UNKNOWN)
+    snprintf(why, size, "the canary %.100s cannot be executed: %s", core->canary_path,
+             tlx_err_text(run_err));
+  else if (after.acted == before.acted)
+    snprintf(why, size, "something else stopped the canary, not our hook");
+  else
+    return true;
+  return false;
+}
+
+/* ---- publishing ---- */
+
+static bool is_published_image(const struct core *core, const struct bpf_image_entry *image,
+                               size_t n) {
+  return core->is_published && n == core->n_image &&
+         (n == 0 || memcmp(image, core->image, n * sizeof *image) == 0);
+}
+
+/* Takes |image|. */
+static int publish(struct core *core, struct bpf_image_entry *image, size_t n) {
+  int err = is_published_image(core, image, n) ? 0 : bpf_maps_publish(core->object, image, n);
+  if (err) {
+    free(image);
+    return err;
+  }
+  free(core->image);
+  core->image = image;
+  core->n_image = n;
+  core->is_published = true;
+  return 0;
+}
+
+/* What a former process had in force, and the canary: the image under which hooks are tried. */
+static int publish_trial(struct core *core) {
+  size_t n = 0;
+  struct bpf_image_entry *image = calloc(core->n_former + core->n_canary_keys + 1, sizeof *image);
+  if (!image) return -ENOMEM;
+  for (size_t i = 0; i < core->n_former; i++)
+    if (core->former[i].rule.slot != TLX_SLOT_CANARY) image[n++] = core->former[i];
+  for (unsigned i = 0; i < core->n_canary_keys; i++)
+    image[n++] = (struct bpf_image_entry){
+        .key = core->canary_keys[i], .rule = {.slot = TLX_SLOT_CANARY, .mode = TLX_MODE_ENFORCE}};
+  return publish(core, image, n);
+}
+
+/* ---- attaching ---- */
+
+static enum bpf_cap cap_of(enum bpf_backend backend) {
+  switch (backend) {
+  case BPF_BACKEND_LSM:
+    return BPF_CAP_LSM;
+  case BPF_BACKEND_FMOD_RET:
+    return BPF_CAP_FMOD_RET;
+  default:
+    return BPF_CAP_TRACEPOINT;
+  }
+}
+
+/* Whether |backend| is in force and proved now. */
+static bool try_backend(struct core *core, enum bpf_backend backend) {
+  char why[240] = "";
+  int err = bpf_object_attach(core->object, backend, why);
+  if (!err && !canary_is_stopped(core, why, sizeof why)) {
+    bpf_object_drop(core->object);
+    err = -ENODEV;
+  }
+  if (!err) err = bpf_object_keep(core->object, why);
+  bpf_caps_note(&core->caps, cap_of(backend), !err, err, err ? "%s" : NULL, why);
+  return !err;
+}
+
+static bool attach(struct core *core) {
+  char detail[240] = "";
+  if (core->backend) return true;
+  int err = identify_canary(core);
+  if (!err) err = publish_trial(core);
+  if (!err) err = bpf_object_arm(core->object, true);
+  if (err) {
+    snprintf(detail, sizeof detail, "the canary and its rule: %s", tlx_err_text(err));
+    give_up(core, "step_failed", detail);
+    return false;
+  }
+  for (unsigned backend = BPF_BACKEND_NONE + 1; backend < BPF_BACKEND_COUNT; backend++) {
+    if (!try_backend(core, backend)) continue;
+    core->backend = backend;
+    core->was_proved = true;
+    core->reason = "";
+    core->detail[0] = '\0';
+    tlx_notice(BPF, "executions are stopped by %s", bpf_backend_word(backend));
+    return true;
+  }
+  give_up(core, "no_backend", core->caps.findings[BPF_CAP_TRACEPOINT].detail);
+  return false;
+}
+
+/* ---- rules ---- */
+
+static void fail_rules(struct core *core, int err, const char *step) {
+  for (size_t i = 0; i < core->n_rules; i++) {
+    struct core_rule *rule = core->rules[i];
+    if (rule->result.state != RULE_APPLIED && rule->result.state != RULE_PARTIAL) continue;
+    rule_result_set(&rule->result, RULE_REASON_STEP_FAILED);
+    rule->result.err = err;
+    snprintf(rule->result.step, sizeof rule->result.step, "%s: %s", step, tlx_err_text(err));
+    rule->since_boot_ns = tlx_boot_ns(core->clock);
+  }
+}
+
+static void put_in_force(struct core *core) {
+  struct bpf_image_entry *image = NULL;
+  size_t n = 0;
+  /* Without a word of the Console what a former process had in force stays: the image of the trial.
+   */
+  if (!core->has_name) return;
+  core_compile(core);
+  if (core_assign_slots(core)) core_compile(core);
+  int err = core_build_image(core, &image, &n);
+  if (!err) err = publish(core, image, n);
+  if (err) {
+    fail_rules(core, err, "the rules cannot be published");
+    tlx_error(RULE, "the rules cannot be published, what was in force stays: %s",
+              tlx_err_text(err));
+    return;
+  }
+  free(core->former);
+  core->former = NULL;
+  core->n_former = 0;
+  core->in_force = true;
+}
+
+/* ---- verification ---- */
+
+/* Whether all is as it should be now, maybe after repair. */
+static bool verify(struct core *core) {
+  char why[240] = "";
+  int err = bpf_object_verify(core->object, &core->tampers);
+  if (!err) err = bpf_maps_verify(core->object, core->image, core->n_image, &core->tampers);
+  bool stopped = canary_is_stopped(core, why, sizeof why);
+  if (core->tampers.n) core->repaired_boot_ns = tlx_boot_ns(core->clock);
+  if (!err && stopped) {
+    core->verified_boot_ns = tlx_boot_ns(core->clock);
+    return true;
+  }
+  if (err) snprintf(why, sizeof why, "a repair failed: %s", tlx_err_text(err));
+  tlx_error(BPF, "enforcement is lost, attaching anew: %s", why);
+  core->backend = BPF_BACKEND_NONE;
+  give_up(core, "engine_down", why);
+  return false;
+}
+
+void core_pass(struct core *core, const struct desired *desired) {
+  core->tampers.n = 0;
+  core->n_passes++;
+  int err = desired ? core_take_desired(core, desired) : 0;
+  if (err)
+    tlx_error(RULE, "the desired rules cannot be taken, the former stay: %s", tlx_err_text(err));
+  /* What is lost is tried again at once and with every pass; what never worked, now and then. */
+  bool may_try =
+      core->backend || core->was_proved || tlx_mono_ms(core->clock) >= core->retry_mono_ms;
+  for (unsigned tries = 0; may_try && tries < 2; tries++) {
+    if (!open_parts(core) || !attach(core)) break;
+    put_in_force(core);
+    if (verify(core)) return;
+  }
+  refuse_all(core);
+}
+
+void core_done(struct core *core) {
+  core_free_rules(core);
+  bpf_object_close(core->object);
+  bpf_file_close(core->file);
+  free(core->image);
+  free(core->former);
+  free(core->pin_folder);
+  free(core->canary_path);
+  free(core->scope_folder);
+  free(core->btf_path);
+  free(core->securityfs);
+  free(core->bpffs);
+}

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "sensor/engine_rules.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "rpc/pb_scan.h"
+#include "telovix/v1/policy.pb-c.h"
+
+#define POLICY_ARENA_MAX (256u << 10)
+#define TEMPLATE_BLOCK "block-binary"
+
+/* ---- from policies to rules ---- */
+
+/* A rule whose policy cannot be read, or is of a kind that this version does not know, is refused
+ * alone. */
+static int make_rule(struct tlx_bytes bytes, struct core_rule **ret_rule) {
+  struct tlx_arena arena;
+  struct tlx_status status;
+  ProtobufCMessage *message = NULL;
+  struct core_rule *rule = calloc(1, sizeof *rule);
+  if (!rule) return -ENOMEM;
+  tlx_arena_init(&arena, POLICY_ARENA_MAX);
+  if (tlx_pb_unpack(&telovix__v1__enforcement_policy__descriptor, bytes, &arena, &message,
+                    &status) != 0)
+    tlx_error(RULE, "a rule cannot be read and is refused: %s", status.message);
+  const Telovix__V1__EnforcementPolicy *policy = (const void *)message;
+  const Telovix__V1__BlockBinary *block = policy ? policy->block_binary : NULL;
+  rule->result.state = RULE_PENDING;
+  if (policy) {
+    rule->is_known = block && strcmp(policy->template_, TEMPLATE_BLOCK) == 0 &&
+                     (policy->mode == TELOVIX__V1__RULE_MODE__RULE_MODE_ENFORCE ||
+                      policy->mode == TELOVIX__V1__RULE_MODE__RULE_MODE_OBSERVE);
+    rule->mode = policy->mode == TELOVIX__V1__RULE_MODE__RULE_MODE_OBSERVE ? TLX_MODE_OBSERVE
+                                                                           : TLX_MODE_ENFORCE;
+    if (policy->revision.len == sizeof rule->revision)
+      memcpy(rule->revision, policy->revision.data, sizeof rule->revision);
+  }
+  int err = rule_block_init(&rule->block, policy ? policy->rule_id : "", block ? block->path : "",
+                            block && block->force);
+  tlx_arena_done(&arena);
+  if (err) {
+    free(rule);
+    return err;
+  }
+  *ret_rule = rule;
+  return 0;
+}
+
+/* A rule about the same file keeps its slot and the files that it remembers; with the same revision
+ * it also keeps what was said of it. */
+static void inherit(struct core_rule *rule, struct core_rule *former) {
+  bool force = rule->block.force;
+  rule_block_done(&rule->block);
+  rule->block = former->block;
+  rule->block.force = force;
+  former->block = (struct rule_block){0};
+  rule->slot = former->slot;
+  if (memcmp(rule->revision, former->revision, sizeof rule->revision) != 0) return;
+  rule->result = former->result;
+  rule->since_boot_ns = former->since_boot_ns;
+}
+
+static void inherit_all(struct core *core, struct core_rule **rules, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    for (size_t k = 0; k < core->n_rules && rules[i]->is_known; k++) {
+      struct core_rule *former = core->rules[k];
+      if (former->is_known && former->block.path &&
+          strcmp(rules[i]->block.rule_id, former->block.rule_id) == 0 &&
+          strcmp(rules[i]->block.path, former->block.path) == 0) {
+        inherit(rules[i], former);
+        break;
+      }
+    }
+  }
+}
+
+static void free_rules(struct core_rule **rules, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    rule_block_done(&rules[i]->block);
+    free(rules[i]);
+  }
+  free(rules);
+}
+
+int core_take_desired(struct core *core, const struct desired *desired) {
+  struct core_rule **rules = calloc(desired->n + 1, sizeof *rules);
+  if (!rules) return -ENOMEM;
+  for (size_t n = 0; n < desired->n; n++) {
+    int err = make_rule(desired->policies[n], &rules[n]);
+    if (!err) continue;
+    free_rules(rules, n);
+    return err;
+  }
+  inherit_all(core, rules, desired->n);
+  free_rules(core->rules, core->n_rules);
+  core->rules = rules;
+  core->n_rules = desired->n;
+  core->name = desired->name;
+  core->has_name = true;
+  core->in_force = false;
+  return 0;
+}
+
+void core_free_rules(struct core *core) {
+  free_rules(core->rules, core->n_rules);
+  core->rules = NULL;
+  core->n_rules = 0;
+}
+
+/* ---- compiling ---- */
+
+static void note_result(struct core *core, struct core_rule *rule,
+                        const struct rule_result *result) {
+  if (rule->since_boot_ns && rule_result_equal(&rule->result, result)) return;
+  rule->result = *result;
+  rule->since_boot_ns = tlx_boot_ns(core->clock);
+}
+
+static void compile_one(struct core *core, struct core_rule *rule,
+                        const struct rule_block_host *host, struct rule_result *result) {
+  *result = (struct rule_result){.state = RULE_PENDING};
+  rule->n_entries = 0;
+  if (!rule->is_known)
+    rule_result_set(result, RULE_REASON_UNKNOWN_TEMPLATE);
+  else
+    rule_block_compile(&rule->block, host, rule->slot, rule->mode, rule->entries, &rule->n_entries,
+                       result);
+}
+
+void core_compile(struct core *core) {
+  struct rule_block_host host = {.backend = core->backend,
+                                 .reads_names = bpf_object_reads_names(core->object),
+                                 .file = core->file};
+  struct rule_result *result = malloc(sizeof *result);
+  if (!result) return; /* as before: the next pass tries again */
+  for (size_t i = 0; i < core->n_rules; i++) {
+    compile_one(core, core->rules[i], &host, result);
+    note_result(core, core->rules[i], result);
+  }
+  free(result);
+}
+
+/* ---- slots ---- */
+
+static bool slot_is_taken(const struct core *core, uint32_t slot) {
+  for (size_t i = 0; i < core->n_rules; i++)
+    if (core->rules[i]->slot == slot) return true;
+  for (size_t i = 0; i < core->n_image; i++)
+    if (core->image[i].rule.slot == slot) return true;
+  return false;
+}
+
+static uint32_t former_slot_of(const struct core *core, const struct core_rule *rule) {
+  for (size_t i = 0; i < core->n_former; i++) {
+    const struct bpf_image_entry *former = &core->former[i];
+    if (former->rule.slot == TLX_SLOT_CANARY || slot_is_taken(core, former->rule.slot)) continue;
+    for (size_t k = 0; k < rule->n_entries; k++)
+      if (memcmp(&rule->entries[k].key, &former->key, sizeof former->key) == 0)
+        return former->rule.slot;
+  }
+  return 0;
+}
+
+/* What a former process blocked for this rule and is not at the path any more goes on being
+ * blocked. */
+static void adopt_files(const struct core *core, struct core_rule *rule) {
+  for (size_t i = 0; i < core->n_former; i++) {
+    const struct bpf_image_entry *former = &core->former[i];
+    if (former->rule.slot == rule->slot && former->key.kind == TLX_KEY_FILE)
+      rule_block_adopt_file(&rule->block, former->key.dev, former->key.ino);
+  }
+}
+
+/* Round and round, so that events of a rule that is gone are not taken for another's. */
+static uint32_t next_slot(struct core *core) {
+  for (uint32_t tries = 1; tries < TLX_SLOTS; tries++) {
+    core->last_slot = core->last_slot % (TLX_SLOTS - 1) + 1;
+    bool was_former = false;
+    for (size_t i = 0; i < core->n_former && !was_former; i++)
+      was_former = core->former[i].rule.slot == core->last_slot;
+    if (!was_former && !slot_is_taken(core, core->last_slot)) return core->last_slot;
+  }
+  return 0;
+}
+
+bool core_assign_slots(struct core *core) {
+  bool adopted = false;
+  for (size_t i = 0; i < core->n_rules; i++) {
+    struct core_rule *rule = core->rules[i];
+    if (rule->slot || !rule->is_known) continue;
+    uint32_t slot = former_slot_of(core, rule);
+    if (slot) {
+      rule->slot = slot;
+      adopt_files(core, rule);
+      adopted = true;
+    } else {
+      rule->slot = next_slot(core);
+      if (rule->slot) (void)bpf_maps_count_reset(core->object, rule->slot);
+    }
+  }
+  return adopted;
+}
+
+/* ---- the image ---- */
+
+static int compare_entries(const void *a, const void *b) {
+  const struct bpf_image_entry *x = a, *y = b;
+  int order = memcmp(&x->key, &y->key, sizeof x->key);
+  /* Of two rules for one file the one that enforces comes first and stays. */
+  if (!order) order = (x->rule.mode > y->rule.mode) - (x->rule.mode < y->rule.mode);
+  return order ? order : (x->rule.slot > y->rule.slot) - (x->rule.slot < y->rule.slot);
+}
+
+int core_build_image(const struct core *core, struct bpf_image_entry **ret_image, size_t *ret_n) {
+  size_t n = core->n_canary_keys, kept = 0;
+  for (size_t i = 0; i < core->n_rules; i++)
+    n += core->rules[i]->slot ? core->rules[i]->n_entries : 0;
+  struct bpf_image_entry *image = calloc(n + 1, sizeof *image);
+  if (!image) return -ENOMEM;
+  size_t at = 0;
+  for (unsigned i = 0; i < core->n_canary_keys; i++)
+    image[at++] = (struct bpf_image_entry){
+        .key = core->canary_keys[i], .rule = {.slot = TLX_SLOT_CANARY, .mode = TLX_MODE_ENFORCE}};
+  for (size_t i = 0; i < core->n_rules; i++) {
+    const struct core_rule *rule = core->rules[i];
+    for (size_t k = 0; rule->slot && k < rule->n_entries; k++) {
+      image[at] = rule->entries[k];
+      image[at].rule.slot = rule->slot;
+      at++;
+    }
+  }
+  qsort(image, n, sizeof *image, compare_entries);
+  for (size_t i = 0; i < n; i++)
+    if (kept == 0 || memcmp(&image[kept - 1].key, &image[i].key, sizeof image[i].key) != 0)
+      image[kept++] = image[i];
+  *ret_image = image;
+  *ret_n = kept;
+  return 0;
+}

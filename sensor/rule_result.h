@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What is really so about a rule on this host, in words that are the same on every screen. */
+
+/* Reasons: stable word, state that goes with it (number of telovix.v1.RuleState: 1 pending, 2
+ * applied, 4 refused, 5 failed), sentence. */
+#define RULE_REASON_MAP(X)                                                                         \
+  X(NO_FILE_YET, "no_file_yet", 2,                                                                 \
+    "there is no file of this name yet; it is blocked as soon as there is one")                    \
+  X(NO_DIRECTORY, "no_directory", 1, "the directory does not exist: the rule waits for it")        \
+  X(OWN_BINARY, "own_binary", 4, "this is the sensor's own program")                               \
+  X(INIT_BINARY, "init_binary", 4,                                                                 \
+    "this is the program of PID 1: without it the host cannot live")                               \
+  X(DYNAMIC_LOADER, "dynamic_loader", 4,                                                           \
+    "this is the dynamic loader: nearly every program needs it")                                   \
+  X(KERNEL_HELPER, "kernel_helper", 4, "the kernel itself runs this helper")                       \
+  X(NEEDS_FORCE, "needs_force", 4,                                                                 \
+    "this is a shell or a way to log in: block it with force if that is meant")                    \
+  X(NOT_A_FILE, "not_a_file", 4, "this is not a regular file")                                     \
+  X(BAD_PATH, "bad_path", 4, "the path does not have the form of an absolute path")                \
+  X(SCRIPT, "script", 4, "this is a script, and on this kernel only its interpreter can be seen")  \
+  X(UNKNOWN_TEMPLATE, "unknown_template", 4,                                                       \
+    "this sensor does not know this kind of rule: upgrade it")                                     \
+  X(NAMES_UNREADABLE, "names_unreadable", 4,                                                       \
+    "this kernel lets no program read names, and there is no file yet")                            \
+  X(NO_ENFORCEMENT, "no_enforcement", 4, "this host allows no enforcement")                        \
+  X(ENGINE_DOWN, "engine_down", 5, "the hook is dead: the canary ran")                             \
+  X(STEP_FAILED, "step_failed", 5, "a step failed")
+enum rule_reason {
+  RULE_REASON_NONE,
+#define X(name, word, state, text) RULE_REASON_##name,
+  RULE_REASON_MAP(X)
+#undef X
+      RULE_REASON_COUNT
+};
+
+/* Gaps: stable word, whether another kernel would close it, sentence. */
+#define RULE_GAP_MAP(X)                                                                            \
+  X(COPY, "copy", false, "a copy under another name, or in memory, is another file")               \
+  X(SCRIPT_ARGUMENT, "script_argument", false,                                                     \
+    "an interpreter that is given the file as an argument reads it")                               \
+  X(LOADER, "loader", true, "the dynamic loader run by hand with this file as its argument")       \
+  X(GLOBAL_INIT, "global_init", true, "PID 1 itself cannot be killed")                             \
+  X(SCRIPT_FILE, "script_file", true, "a script: on this kernel only its interpreter can be seen") \
+  X(SYMLINK, "symlink", false, "a symbolic link that is pointed elsewhere is followed within 5 s") \
+  X(DIRECTORY_MOVED, "directory_moved", false,                                                     \
+    "a directory above that is replaced is followed within 5 s")                                   \
+  X(OVERLAY_COPY, "overlay_copy", false, "a file that an overlay copied up is another file")       \
+  X(BTRFS, "btrfs", false,                                                                         \
+    "on btrfs the file is known by directory and name only: hard links elsewhere run")             \
+  X(NAMES, "names", true, "a file that replaces this one is found within 5 s, not at once")        \
+  X(FORMER_FILES, "former_files", false,                                                           \
+    "more files stood here than are remembered: the oldest runs again")                            \
+  X(AFTER_BOOT, "after_boot", false,                                                               \
+    "after a boot only the file at the path is known, not one moved away before")
+enum rule_gap {
+#define X(name, word, by_kernel, text) RULE_GAP_##name,
+  RULE_GAP_MAP(X)
+#undef X
+      RULE_GAP_COUNT
+};
+
+/* Numbers of telovix.v1.RuleState. */
+enum rule_state {
+  RULE_PENDING = 1,
+  RULE_APPLIED = 2,
+  RULE_PARTIAL = 3,
+  RULE_REFUSED = 4,
+  RULE_FAILED = 5,
+};
+
+struct rule_result {
+  enum rule_state state;
+  enum rule_reason reason;
+  int err;         /* negative errno of the step; 0 = none */
+  char step[240];  /* what failed, beside the reason's own sentence; empty = nothing to add */
+  uint32_t gaps;   /* bit n = enum rule_gap n */
+  char file[4096]; /* resolved; empty = none */
+};
+
+/* Static storage. */
+const char *rule_reason_word(enum rule_reason reason);
+const char *rule_reason_text(enum rule_reason reason);
+const char *rule_gap_word(enum rule_gap gap);
+const char *rule_gap_text(enum rule_gap gap);
+bool rule_gap_by_kernel(enum rule_gap gap);
+/* Sets state and reason from the list. */
+void rule_result_set(struct rule_result *result, enum rule_reason reason);
+/* Whether anything of two results differs that an operator would see (hits are kept apart). */
+bool rule_result_equal(const struct rule_result *a, const struct rule_result *b);
