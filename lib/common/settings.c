@@ -16,6 +16,9 @@
 #define LINE_MAX_LEN 8192u /* eight addresses of the longest names fit */
 /* What the parser sees in place of a value that is too long for its lines of 200 bytes. */
 #define LONG_VALUE "\x01"
+/* What the parser takes for blanks, and for the end of a key. */
+#define BLANKS " \t\n\v\f\r"
+#define KEY_ENDS "=:"
 
 struct reading {
   const char *path;
@@ -77,14 +80,14 @@ static bool read_whole(struct reading *reading, FILE *file) {
 
 /* A value as the parser would pass it: without blanks around it and a comment behind it. */
 static char *trim_value(char *value) {
-  value += strspn(value, " \t");
   for (char *at = value; (at = strchr(at, ';')); at++)
-    if (at == value || at[-1] == ' ' || at[-1] == '\t') {
+    if (at > value && strchr(BLANKS, at[-1])) {
       *at = '\0';
       break;
     }
+  value += strspn(value, BLANKS);
   size_t len = strlen(value);
-  while (len && strchr(" \t\r\n", value[len - 1]))
+  while (len && strchr(BLANKS, value[len - 1]))
     value[--len] = '\0';
   return value;
 }
@@ -98,7 +101,7 @@ static char *read_line(char *out, int size, void *arg) {
   if (reading->err || !read_whole(reading, ((void **)arg)[1])) return NULL;
   if (strlen(text) < (size_t)size) return strcpy(out, text);
   if (*text == ';' || *text == '#') return strcpy(out, ";\n");
-  char *equals = strchr(text, '=');
+  char *equals = strpbrk(text, KEY_ENDS);
   size_t key_len = equals ? (size_t)(equals - text) : 0;
   /* A blank in front would go on with the value of the line before. */
   if (!equals || strchr(" \t[", *text) || key_len + sizeof "=" LONG_VALUE "\n" > (size_t)size) {
