@@ -104,6 +104,9 @@ int tlx_record_unpack(enum tlx_table table, const void *data, size_t len, struct
   if (schema == 0) return TLX_E_CORRUPT;
   if (schema > info->schema) return TLX_E_SCHEMA_NEWER;
   if (schema < info->schema) return TLX_E_SCHEMA_OLDER;
+  /* What we write has one form. Another length means that the library skipped or cut something (a
+   * NUL in a text, field number 0), and the record written back would be another one. */
+  if (protobuf_c_message_get_packed_size(record) != len) return TLX_E_CORRUPT;
   if (!blobs_ok(table, record)) return TLX_E_CORRUPT;
   *ret_record = record;
   return 0;
