@@ -10,6 +10,7 @@
 #include "common/text.h"
 #include "console/settings.h"
 #include "fuzz.h"
+#include "ini_model.h"
 
 static int fd = -1;
 static char path[64];
@@ -45,69 +46,54 @@ static void look_at_fault(int err, const char *why, struct tlx_bytes content) {
 
 #define KEYS_MAX 3u
 struct target {
-  struct tlx_bytes content;
+  struct ini_model model;
   unsigned n_set[KEYS_MAX];
   bool refused;
 };
 
-/* The line that set |value| ends with it, but for blanks and a comment. */
-static bool stands_in_file(const struct tlx_bytes content, const char *key, const char *value) {
-  size_t len = strlen(value);
-  const uint8_t *end = content.data + content.len;
-  for (const uint8_t *line = content.data, *next; line < end; line = next) {
-    const uint8_t *line_end = memchr(line, '\n', (size_t)(end - line));
-    if (!line_end) line_end = end;
-    next = line_end + 1;
-    const uint8_t *found = memmem(line, (size_t)(line_end - line), key, strlen(key));
-    if (!found) continue;
-    for (const uint8_t *at = found + strlen(key); at + len <= line_end; at++) {
-      if (len && memcmp(at, value, len) != 0) continue;
-      if (at[-1] != '=' && at[-1] != ':' && !strchr(" \t\v\f\r", at[-1])) continue;
-      const uint8_t *rest = at + len;
-      bool blank = false;
-      while (rest < line_end && *rest && strchr(" \t\v\f\r", *rest))
-        rest++, blank = true;
-      if (rest == line_end || (*rest == ';' && (blank || len == 0))) return true;
-    }
-  }
-  return false;
+static bool bytes_are(struct tlx_bytes bytes, const char *text) {
+  return bytes_equal(bytes, (struct tlx_bytes){(const uint8_t *)text, strlen(text)});
 }
 
-static int set(struct target *target, unsigned i, const char *key, const char *value, char *why) {
-  must(!target->refused);
-  must(++target->n_set[i] == 1);
-  must(!strpbrk(value, "\n"));
-  must(stands_in_file(target->content, key, value));
-  if (strchr(value, '!')) {
-    target->refused = true;
-    snprintf(why, 256, "no ! in here");
-    return TLX_E_MALFORMED;
-  }
-  return 0;
+/* Each value comes in its turn, whole, and under its own name. */
+static int set(struct target *target, unsigned i, const char *section, const char *key,
+               const char *value, char *why) {
+  struct ini_pair pair;
+  must(!target->refused && ++target->n_set[i] == 1);
+  must(ini_model_next(&target->model, &pair));
+  must(bytes_are(pair.section, section) && bytes_are(pair.key, key));
+  must(bytes_are(pair.value, value));
+  if (!strchr(value, '!')) return 0;
+  target->refused = true;
+  snprintf(why, 256, "no ! in here");
+  return TLX_E_MALFORMED;
 }
 
 static int set_name(void *target, const char *value, char *why) {
-  return set(target, 0, "name", value, why);
+  return set(target, 0, "a", "name", value, why);
 }
 static int set_size(void *target, const char *value, char *why) {
-  return set(target, 1, "size", value, why);
+  return set(target, 1, "a", "size", value, why);
 }
 static int set_other(void *target, const char *value, char *why) {
-  return set(target, 2, "name", value, why);
+  return set(target, 2, "b", "name", value, why);
 }
 
 static void own_list(struct tlx_bytes content) {
   static const struct tlx_setting list[KEYS_MAX] = {
       {"a", "name", set_name}, {"a", "size", set_size}, {"b", "name", set_other}};
-  struct target target = {.content = content};
+  struct target target = {.refused = false};
+  struct ini_pair pair;
   char why[512] = "";
+  ini_model_init(&target.model, content);
   int err = tlx_settings_read(path, list, KEYS_MAX, &target, why);
-  if (err)
+  if (err) {
     look_at_fault(err, why, content);
-  else
-    must(!target.refused && !*why);
-  /* A NUL ends a text for most readers: what stands behind it would be skipped without a word. */
-  if (!err) must(!content.len || !memchr(content.data, 0, content.len));
+    return;
+  }
+  /* Nothing was left out, and no line was passed over. */
+  must(!target.refused && !*why && !(content.len && memchr(content.data, 0, content.len)));
+  must(!ini_model_next(&target.model, &pair) && !target.model.fault);
 }
 
 /* ---- the Console's ---- */
