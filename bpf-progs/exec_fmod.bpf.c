@@ -11,17 +11,17 @@
 char LICENSE[] SEC("license") = "GPL";
 
 SEC("fmod_ret/security_bprm_check")
-int BPF_PROG(tlx_fmod_bprm, struct linux_binprm *bprm, int ret) {
+long BPF_PROG(tlx_fmod_bprm, struct linux_binprm *bprm, int ret) {
   TLX_RETURN(ret || tlx_deny_exec(bprm->file));
 }
 
 SEC("fmod_ret/security_mmap_file")
-int BPF_PROG(tlx_fmod_mmap, struct file *file, unsigned long prot, unsigned long flags, int ret) {
+long BPF_PROG(tlx_fmod_mmap, struct file *file, unsigned long prot, unsigned long flags, int ret) {
   TLX_RETURN(ret || ((prot & TLX_PROT_EXEC) && tlx_deny_map(file)));
 }
 
 SEC("fmod_ret/security_file_mprotect")
-int BPF_PROG(tlx_fmod_mprot, struct vm_area_struct *vma, unsigned long reqprot, unsigned long prot,
-             int ret) {
+long BPF_PROG(tlx_fmod_mprot, struct vm_area_struct *vma, unsigned long reqprot, unsigned long prot,
+              int ret) {
   TLX_RETURN(ret || ((prot & TLX_PROT_EXEC) && tlx_deny_map(vma->vm_file)));
 }

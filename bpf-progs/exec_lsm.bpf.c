@@ -17,18 +17,18 @@
 char LICENSE[] SEC("license") = "GPL";
 
 SEC("lsm/bprm_check_security")
-int BPF_PROG(tlx_lsm_bprm, struct linux_binprm *bprm, int ret) {
+long BPF_PROG(tlx_lsm_bprm, struct linux_binprm *bprm, int ret) {
   TLX_RETURN(ret || tlx_deny_exec(bprm->file));
 }
 
 SEC("lsm/mmap_file")
-int BPF_PROG(tlx_lsm_mmap, struct file *file, unsigned long reqprot, unsigned long prot,
-             unsigned long flags, int ret) {
+long BPF_PROG(tlx_lsm_mmap, struct file *file, unsigned long reqprot, unsigned long prot,
+              unsigned long flags, int ret) {
   TLX_RETURN(ret || ((prot & TLX_PROT_EXEC) && tlx_deny_map(file)));
 }
 
 SEC("lsm/file_mprotect")
-int BPF_PROG(tlx_lsm_mprot, struct vm_area_struct *vma, unsigned long reqprot, unsigned long prot,
-             int ret) {
+long BPF_PROG(tlx_lsm_mprot, struct vm_area_struct *vma, unsigned long reqprot, unsigned long prot,
+              int ret) {
   TLX_RETURN(ret || ((prot & TLX_PROT_EXEC) && tlx_deny_map(vma->vm_file)));
 }

@@ -4,8 +4,9 @@
 /* The decision of the hooks that can refuse: the same for LSM programs and for fmod_ret. */
 #include "exec_event.bpf.h"
 
-/* Returns from a hook. Spelled out with a barrier: clang 14 makes arithmetic of `hit ? -1 : 0`,
- * whose range the verifier of 6.12 does not see, and then refuses the program. */
+/* Returns from a hook, whose type is long: as an int, clang 14 puts -1 into the register as
+ * 4294967295. Spelled out with a barrier, as it would make arithmetic of `hit ? -1 : 0`. The
+ * verifier of 6.12 sees in neither a number between -4095 and 0, and refuses the program. */
 #define TLX_RETURN(denied)                                                                         \
   do {                                                                                             \
     if (denied) {                                                                                  \

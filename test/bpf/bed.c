@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -18,7 +19,7 @@
 
 #include "sensor/canary.h"
 
-int bed_error;
+int bed_error, bed_status;
 
 bool bed_command(const char *format, ...) {
   char text[1024];
@@ -137,6 +138,14 @@ static bool try_backend(struct bed *bed, enum bpf_backend backend, char why[240]
   return true;
 }
 
+int bed_attach(struct bed *bed, struct bpf_object *object, enum bpf_backend backend) {
+  char why[240] = "";
+  int err = bpf_maps_publish(object, bed->entries, bed->n_entries);
+  if (!err) err = bpf_object_arm(object, true);
+  if (!err) err = bpf_object_attach(object, backend, why);
+  return err;
+}
+
 void bed_engine(struct bed *bed) {
   const char *wanted = getenv("TELOVIX_BPF_BACKEND");
   char why[240] = "", reasons[800] = "";
@@ -246,7 +255,7 @@ static void enter(const struct bed *bed) {
 }
 
 enum bed_outcome bed_run(const struct bed *bed, bool inside,
-                         void (*act)(const struct bed *bed, void *arg), void *arg) {
+                         void (*act)(const struct bed *bed, const char *arg), const char *arg) {
   int fds[2], status = 0, err = 0;
   bed_error = 0;
   cr_assert_eq(pipe2(fds, O_CLOEXEC), 0);
@@ -266,18 +275,67 @@ enum bed_outcome bed_run(const struct bed *bed, bool inside,
   close(fds[0]);
   bed_error = err;
   if (refused) return err == EPERM ? BED_DENIED : BED_STRANGE;
+  bed_status = WEXITSTATUS(status);
   if (WIFSIGNALED(status)) return WTERMSIG(status) == SIGKILL ? BED_KILLED : BED_STRANGE;
   return BED_ALIVE;
 }
 
-static void exec_path(const struct bed *bed, void *path) {
-  char *const argv[] = {path, (char *)bed->trace, NULL};
+static void exec_path(const struct bed *bed, const char *path) {
+  char *const argv[] = {(char *)path, (char *)bed->trace, NULL};
   char *const envp[] = {NULL};
   execve(path, argv, envp);
 }
 
 enum bed_outcome bed_exec(const struct bed *bed, const char *path) {
-  return bed_run(bed, true, exec_path, (void *)path);
+  return bed_run(bed, true, exec_path, path);
+}
+
+/* ---- many executions ---- */
+
+static void hammer(const struct bed *bed, const char *path, struct bed_hammer *shared) {
+  enter(bed);
+  while (!shared->end) {
+    int status = 0;
+    pid_t pid = vfork();
+    if (pid == 0) {
+      char *const argv[] = {(char *)path, (char *)bed->trace, NULL};
+      execv(path, argv);
+      _exit(126);
+    }
+    if (pid < 0 || waitpid(pid, &status, 0) != pid) _exit(1);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == BED_RAN) shared->n_alive++;
+    shared->n_tries++;
+  }
+  _exit(0);
+}
+
+struct bed_hammer *bed_hammer_begin(const struct bed *bed, const char *path) {
+  struct bed_hammer *shared =
+      mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  cr_assert_neq(shared, MAP_FAILED);
+  pid_t pid = fork();
+  cr_assert_geq(pid, 0);
+  if (pid == 0) hammer(bed, path, shared);
+  shared->pid = pid;
+  bed_hammer_wait(shared, 1);
+  return shared;
+}
+
+void bed_hammer_wait(struct bed_hammer *hammer_, unsigned n) {
+  unsigned until = hammer_->n_tries + n;
+  for (unsigned i = 0; i < 60000 && (int)(hammer_->n_tries - until) < 0; i++)
+    usleep(1000);
+  cr_assert_geq((int)(hammer_->n_tries - until), 0, "executions do not go on");
+}
+
+unsigned bed_hammer_end(struct bed_hammer *hammer_) {
+  int status = 0;
+  hammer_->end = true;
+  cr_assert_eq(waitpid(hammer_->pid, &status, 0), hammer_->pid);
+  cr_assert_eq(status, 0);
+  unsigned n = hammer_->n_alive;
+  munmap(hammer_, sizeof *hammer_);
+  return n;
 }
 
 bool bed_trace(const struct bed *bed) {

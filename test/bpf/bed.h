@@ -43,6 +43,9 @@ struct bpf_object *bed_open(struct bed *bed, bool *ret_adopted);
 const char *bed_path(const struct bed *bed, const char *name);
 /* Copies the program there. */
 void bed_copy_program(const struct bed *bed, const char *path);
+/* What bed_engine does with a new object, for another one: publishes the entries, arms, attaches
+ * |backend|. Negative errno. */
+int bed_attach(struct bed *bed, struct bpf_object *object, enum bpf_backend backend);
 
 /* Adds a rule without publishing it. |slot| > 0. */
 void bed_rule_file(struct bed *bed, const char *path, uint32_t slot, uint32_t mode);
@@ -58,15 +61,27 @@ enum bed_outcome {
   BED_STRANGE, /* anything else; |err| in bed_error */
 };
 extern int bed_error;
+extern int bed_status; /* exit status after BED_ALIVE */
 /* Runs |act|, which executes something, in a child inside the cgroup (|inside|) or outside of it.
  * |act| returns only when execve failed, with errno set. */
 enum bed_outcome bed_run(const struct bed *bed, bool inside,
-                         void (*act)(const struct bed *bed, void *arg), void *arg);
+                         void (*act)(const struct bed *bed, const char *arg), const char *arg);
 /* Executes |path| with the trace file as argument. */
 enum bed_outcome bed_exec(const struct bed *bed, const char *path);
 /* Removes the trace; whether it was there. */
 bool bed_trace(const struct bed *bed);
 /* What the backend makes of a stopped execution. */
 enum bed_outcome bed_stopped(const struct bed *bed);
+/* Executes |path| over and over inside the cgroup, from another process, until bed_hammer_end. */
+struct bed_hammer {
+  volatile unsigned n_tries, n_alive;
+  volatile bool end;
+  int pid;
+};
+struct bed_hammer *bed_hammer_begin(const struct bed *bed, const char *path);
+/* Waits until |n| more executions were tried. */
+void bed_hammer_wait(struct bed_hammer *hammer, unsigned n);
+/* How many of them ran. */
+unsigned bed_hammer_end(struct bed_hammer *hammer);
 /* True when a command of the host ended well. printf text. */
 bool bed_command(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -81,7 +81,7 @@ def check_programs(root):
         if path.name.endswith(".bpf.c") and not (head and re.search(r"^ \* - Hooks?: .*^ \* - (Denied|Stopped)\b.*^ \* - ",
                                                                     head.group(), re.S | re.M)):
             yield f"{where}: no threat statement at its head (- Hook: - Denied: - …)"
-        for name in re.findall(r"^int (?:BPF_PROG\()?(\w+)", text, re.M) + re.findall(r"^} (\w+) SEC\(\"\.maps", text, re.M):
+        for name in re.findall(r"^(?:int|long) (?:BPF_PROG\()?(\w+)", text, re.M) + re.findall(r"^} (\w+) SEC\(\"\.maps", text, re.M):
             if len(name) > 15:
                 yield f"{where}: {name} is longer than 15 characters: the kernel cuts it"
 
