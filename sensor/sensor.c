@@ -185,18 +185,9 @@ static json_t *describe(void *arg) {
 
 /* ---- start and stop ---- */
 
-static void on_uplink_closed(void *arg) {
-  struct sensor *sensor = arg;
-  sensor->uplink = NULL;
-  if (sensor->state) state_close(sensor->state, NULL, NULL);
-}
-
 static void on_enforcement_closed(void *arg) {
   struct sensor *sensor = arg;
-  if (sensor->uplink)
-    uplink_close(sensor->uplink, on_uplink_closed, sensor);
-  else
-    on_uplink_closed(sensor);
+  if (sensor->state) state_close(sensor->state, NULL, NULL);
 }
 
 static void on_killer_closed(void *arg) {
@@ -207,13 +198,23 @@ static void on_killer_closed(void *arg) {
     on_enforcement_closed(sensor);
 }
 
-/* Killer first (its results need the state), then the engine, the uplink, and what is on disk. */
-static void close_parts(struct sensor *sensor) {
-  if (sensor->local) local_close(sensor->local);
+static void on_uplink_closed(void *arg) {
+  struct sensor *sensor = arg;
+  sensor->uplink = NULL;
   if (sensor->killer)
     killer_close(sensor->killer, on_killer_closed, sensor);
   else
     on_killer_closed(sensor);
+}
+
+/* The uplink first, so that no order and no rule comes in to parts that are gone; what is on disk
+ * last, because results and rules are kept there. */
+static void close_parts(struct sensor *sensor) {
+  if (sensor->local) local_close(sensor->local);
+  if (sensor->uplink)
+    uplink_close(sensor->uplink, on_uplink_closed, sensor);
+  else
+    on_uplink_closed(sensor);
 }
 
 static void on_terminate(uv_signal_t *handle, int number) {
