@@ -119,6 +119,7 @@ static void serve(struct fake_console *console, int tell) {
   memcpy(all, methods, sizeof methods);
   memcpy(all + n, fake_rule_methods, n_fake_rule_methods * sizeof *all);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
+  signal(SIGPIPE, SIG_IGN); /* as our programs do */
   uv_loop_init(&loop);
   if (tlx_tls_ctx_new(&tls_options, &tls) != 0) _exit(1);
   struct tlx_server_options options = {.loop = &loop,

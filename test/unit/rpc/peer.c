@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "peer.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -107,6 +108,7 @@ void peer_listen(struct peer *peer) {
 
 void peer_init(struct peer *peer, uv_loop_t *loop, const struct tlx_clock *clock) {
   uint64_t wall_ms = tlx_wall_ms(tlx_clock_system());
+  signal(SIGPIPE, SIG_IGN); /* as our programs do: the other end may be gone when libuv writes */
   memset(peer, 0, sizeof *peer);
   peer->loop = loop;
   fixture_ca_init(&peer->ca, "Test CA", wall_ms);
