@@ -16,6 +16,7 @@
 #include "console/deny.h"
 #include "console/limits.h"
 #include "console/op_audit.h"
+#include "console/op_event.h"
 #include "console/op_kill.h"
 #include "console/peers.h"
 #include "console/reasons.h"
@@ -23,6 +24,7 @@
 #include "console/svc.h"
 #include "console/watch.h"
 #include "rpc/limits.h"
+#include "storage/event_tbl.h"
 #include "storage/maintain.h"
 #include "storage/meta_tbl.h"
 #include "storage/order_tbl.h"
@@ -33,8 +35,8 @@ extern const size_t tlx_wire_descriptor_set_len;
 
 static const char *const services[] = {
     "telovix.v1.EnrollmentService",  "telovix.v1.SensorService", "telovix.v1.FleetService",
-    "telovix.v1.ContainmentService", "telovix.v1.TokenService",  "telovix.v1.AuditService",
-    "telovix.v1.OperatorService"};
+    "telovix.v1.ContainmentService", "telovix.v1.PolicyService", "telovix.v1.EventService",
+    "telovix.v1.TokenService",       "telovix.v1.AuditService",  "telovix.v1.OperatorService"};
 
 #define SECOND_MS 1000u
 #define CERTIFICATE_CHECK_MS (3600u * 1000)
@@ -109,6 +111,36 @@ static void sweep(struct console *console) {
   console_submit(console, &op->op);
 }
 
+static void events_swept(struct op *base) {
+  struct op_event_sweep *op = (void *)base;
+  struct console *console = base->arg;
+  console->expiring = false;
+  /* The rest at once: a fleet that was off for a month comes back with a day's worth. */
+  if (base->status.code == TLX_GRPC_OK && op->more) console->event_sweep_mono_ms = 0;
+  op_done(base);
+  free(op);
+}
+
+/* Events of a host that sends no more of them grow old too. */
+static void expire_events(struct console *console) {
+  struct tlx_txn *txn TLX_AUTOTXN = NULL;
+  uint64_t now_wall_ms = tlx_wall_ms(console->clock);
+  if (console->expiring || now_wall_ms < EVENT_LIFE_MS ||
+      tlx_txn_begin_read(console->store, &txn) != 0)
+    return;
+  struct op_event_sweep *op =
+      tlx_event_is_due(txn, now_wall_ms - EVENT_LIFE_MS) ? calloc(1, sizeof *op) : NULL;
+  if (!op) return;
+  op->before_wall_ms = now_wall_ms - EVENT_LIFE_MS;
+  op->op.actor.wall_ms = now_wall_ms;
+  op->op.run = op_event_sweep_run;
+  op->op.done = events_swept;
+  op->op.arg = console;
+  op->op.cost = sizeof *op;
+  console->expiring = true;
+  console_submit(console, &op->op);
+}
+
 static void checkpointed(struct op *base) {
   struct op_checkpoint *op = (void *)base;
   struct console *console = base->arg;
@@ -164,6 +196,10 @@ static void on_second(uv_timer_t *timer) {
   if (now_mono_ms >= console->checkpoint_mono_ms) {
     console->checkpoint_mono_ms = now_mono_ms + CHECKPOINT_INTERVAL_MS;
     checkpoint(console);
+  }
+  if (now_mono_ms >= console->event_sweep_mono_ms) {
+    console->event_sweep_mono_ms = now_mono_ms + EVENT_SWEEP_INTERVAL_MS;
+    expire_events(console);
   }
   if (now_mono_ms >= console->certificate_mono_ms) {
     console->certificate_mono_ms = now_mono_ms + CERTIFICATE_CHECK_MS;
@@ -367,8 +403,6 @@ static void start_signal(struct console *console, uv_signal_t *signal, uv_signal
 }
 
 static int make_parts(struct console *console) {
-  static const uint8_t set_domain[] = "telovix-set-v1"; /* with its NUL: the empty set */
-  tlx_sha256(set_domain, sizeof set_domain, console->set_digest);
   int err = peers_new(&console->peers);
   if (!err) err = live_new(console->clock, &console->live);
   if (!err) err = watch_new(console, &console->watch);

@@ -37,13 +37,13 @@ struct console {
   struct trust trust;
   struct tlx_server *server;
   char fleet_id[32], fleet_name[256];
-  uint8_t epoch[16], set_digest[32]; /* of the desired set, which is empty today */
-  struct tlx_audit_head head;        /* newest committed audit record that was told to us */
+  uint8_t epoch[16];          /* of the desired states */
+  struct tlx_audit_head head; /* newest committed audit record that was told to us */
   uint64_t started_mono_ms;
   uv_signal_t sigterm, sigint, sighup;
   uv_timer_t second;
-  uint64_t checkpoint_mono_ms, certificate_mono_ms;
-  bool stopping, checkpointing, sweeping;
+  uint64_t checkpoint_mono_ms, certificate_mono_ms, event_sweep_mono_ms;
+  bool stopping, checkpointing, sweeping, expiring;
 };
 
 /* Runs the Console below the folder |data| until SIGTERM or SIGINT. |config| is a settings file, or

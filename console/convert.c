@@ -3,27 +3,11 @@
 
 #include <string.h>
 
+#include "console/convert_int.h"
+#include "console/desired.h"
 #include "console/op_token.h"
+#include "rpc/pb_scan.h"
 #include "storage/order_tbl.h"
-
-/* A message of |type| in |arena|, or a return of NULL. */
-#define NEW(variable, type, INIT)                                                                  \
-  type *variable = tlx_arena_alloc(arena, sizeof *variable);                                       \
-  if (!variable) return NULL;                                                                      \
-  *variable = (type)INIT
-/* The end of a conversion: a text or list that found no room spoils all of it. */
-#define DONE(variable) return arena->refused ? NULL : (variable)
-
-static char *text(struct tlx_arena *arena, const char *from) {
-  char *copy = tlx_arena_strdup(arena, from ? from : "");
-  static char nothing[1];
-  return copy ? copy : nothing; /* arena->refused is set */
-}
-
-static ProtobufCBinaryData blob(struct tlx_arena *arena, const ProtobufCBinaryData *from) {
-  void *copy = from->len ? tlx_arena_memdup(arena, from->data, from->len) : NULL;
-  return (ProtobufCBinaryData){copy ? from->len : 0, copy};
-}
 
 /* ---- times ---- */
 
@@ -130,6 +114,7 @@ void convert_health(struct console *console, const Telovix__Store__V1__SensorRec
       .now_mono_ms = tlx_mono_ms(console->clock),
       .started_mono_ms = console->started_mono_ms,
       .stale_after_ms = console->settings.stale_after_ms,
+      .desired_generation = record->desired_generation,
   };
   live_health_input(console->live, live_find(console->live, record->sensor_id), &input);
   health_compute(&input, ret_health);
@@ -167,6 +152,35 @@ static bool add_labels(Telovix__V1__Sensor *sensor, const Telovix__Store__V1__Se
     sensor->labels[sensor->n_labels++] = entry;
   }
   return true;
+}
+
+static Telovix__V1__DesiredName *name_message(const struct live_name *from,
+                                              struct tlx_arena *arena) {
+  struct live_name *copy = tlx_arena_memdup(arena, from, sizeof *from);
+  NEW(name, Telovix__V1__DesiredName, TELOVIX__V1__DESIRED_NAME__INIT);
+  if (!copy) return NULL;
+  *name = desired_name_message(copy);
+  return name;
+}
+
+/* What is wanted, and apart from it what the sensor said since our start. */
+static bool add_enforcement(struct console *console, const Telovix__Store__V1__SensorRecord *record,
+                            const struct live_sensor *live, Telovix__V1__Sensor *sensor,
+                            struct tlx_arena *arena) {
+  struct live_name desired;
+  desired_name(console->epoch, record, &desired);
+  sensor->desired = name_message(&desired, arena);
+  if (!live) return true;
+  const struct live_engine *engine = &live->engine;
+  if (engine->has_in_force) sensor->in_force = name_message(&engine->in_force, arena);
+  sensor->enforcement_verified_at = convert_time(engine->verified_wall_ms, arena);
+  if (engine->report.len == 0) return true;
+  ProtobufCMessage *report = NULL;
+  int err = tlx_pb_unpack_trusted(&telovix__v1__engine_report__descriptor,
+                                  (struct tlx_bytes){engine->report.data, engine->report.len},
+                                  arena, &report);
+  sensor->engine = (void *)report;
+  return err == 0;
 }
 
 Telovix__V1__Sensor *convert_sensor(struct console *console, struct tlx_txn *txn,
@@ -208,6 +222,8 @@ Telovix__V1__Sensor *convert_sensor(struct console *console, struct tlx_txn *txn
     usage->cpu_ms = live->cpu_ms;
     sensor->usage = usage;
   }
+  if (!add_enforcement(console, record, live, sensor, arena)) return NULL;
+  sensor->rules = tlx_rule_count(txn, record->sensor_id);
   DONE(sensor);
 }
 

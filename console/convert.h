@@ -5,7 +5,9 @@
 #include "storage/txn.h"
 #include "telovix/store/v1/store.pb-c.h"
 #include "telovix/v1/audit.pb-c.h"
+#include "telovix/v1/event.pb-c.h"
 #include "telovix/v1/fleet.pb-c.h"
+#include "telovix/v1/policy.pb-c.h"
 #include "telovix/v1/sensor.pb-c.h"
 #include "telovix/v1/token.pb-c.h"
 #include "telovix/v1/types.pb-c.h"
@@ -41,6 +43,26 @@ Telovix__V1__EnrollmentToken *convert_token(const Telovix__Store__V1__TokenRecor
 /* The record with every hashed field, and the names of those that are absent rather than empty. */
 Telovix__V1__AuditRecord *convert_audit(const Telovix__Store__V1__AuditRecord *record,
                                         struct tlx_arena *arena);
+/* What is known of a rule's sensor now, by which a report of it is judged. */
+struct rule_view {
+  bool is_silent;                 /* past the stale threshold */
+  bool unconfirmed_since_restart; /* no heartbeat since our start */
+  bool has_boot_id;               /* the boot of its last heartbeat */
+  uint8_t boot_id[16];
+  uint64_t verified_wall_ms, now_wall_ms;
+  char scope_cgroup[256];
+};
+/* Fills it from the record (NULL = the sensor is gone), live state and clock. Loop thread. */
+void convert_rule_view(struct console *console, const Telovix__Store__V1__SensorRecord *sensor,
+                       struct rule_view *ret_view);
+/* The rule with what is desired and, apart from it, what may be said of the host now: REMOVING
+ * after its deletion; PENDING until there is a report on this revision; UNKNOWN when that is of
+ * another boot or the sensor is silent; else as reported. */
+Telovix__V1__EnforcementRule *convert_rule(const Telovix__Store__V1__RuleRecord *record,
+                                           const struct rule_view *view, struct tlx_arena *arena);
+/* The event as operators see it. */
+Telovix__V1__Event *convert_event(const Telovix__Store__V1__EventRecord *record,
+                                  struct tlx_arena *arena);
 /* Status and health of a sensor now; see health_compute. */
 void convert_health(struct console *console, const Telovix__Store__V1__SensorRecord *record,
                     struct health *ret_health);

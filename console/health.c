@@ -16,6 +16,7 @@ enum { TRUST_HEALTHY = 1, TRUST_RECOMMENDED, TRUST_DUE, TRUST_DEGRADED, TRUST_RE
 #define RSS_MAX (128ull << 20)
 #define CPU_MAX_PERMILLE 200u
 #define ERROR_LINE_WINDOW_MS (5ull * 60 * 1000)
+#define EVENT_LOSS_WINDOW_MS (5ull * 60 * 1000)
 
 static void add_reason(struct health *health, const char *reason, uint32_t state, const char *value,
                        const char *limit) {
@@ -152,6 +153,55 @@ static void judge_reports(const struct health_input *input, struct health *healt
   }
 }
 
+/* ---- enforcement ---- */
+
+static void judge_enforcement(const struct health_input *input, struct health *health) {
+  uint64_t now_mono_ms = input->now_mono_ms;
+  char value[32], limit[32];
+  if (input->is_engine_down) {
+    bool has_word = input->engine_reason && *input->engine_reason;
+    add_reason(health, "engine_down", STATE_CRITICAL, has_word ? input->engine_reason : "down",
+               "ready");
+  }
+  if (input->tampered_until_mono_ms > now_mono_ms) {
+    uint64_t left_ms = input->tampered_until_mono_ms - now_mono_ms;
+    char ago[32];
+    span((HEALTH_TAMPERED_MS - (left_ms < HEALTH_TAMPERED_MS ? left_ms : HEALTH_TAMPERED_MS)) /
+             1000 * 1000,
+         ago);
+    snprintf(value, sizeof value, "repaired %.20s ago", ago);
+    add_reason(health, "enforcement_tampered", STATE_CRITICAL, value, "none in 15 min");
+    changes_at(health, now_mono_ms, input->tampered_until_mono_ms);
+  }
+  if (input->n_rules_failed) {
+    snprintf(value, sizeof value, "%u failed", input->n_rules_failed);
+    add_reason(health, "rule_failed", STATE_DEGRADED, value, "none");
+  }
+  if (input->desired_rollback) {
+    snprintf(value, sizeof value, "wanted %llu", (unsigned long long)input->desired_generation);
+    snprintf(limit, sizeof limit, "in force %llu", (unsigned long long)input->in_force_generation);
+    add_reason(health, "desired_rollback", STATE_DEGRADED, value, limit);
+  }
+  if (input->last_event_loss_mono_ms &&
+      span_between(input->last_event_loss_mono_ms, now_mono_ms) < EVENT_LOSS_WINDOW_MS) {
+    snprintf(value, sizeof value, "%llu lost", (unsigned long long)input->n_events_lost);
+    add_reason(health, "event_loss", STATE_WATCH, value, "none in 5 min");
+    changes_at(health, now_mono_ms, input->last_event_loss_mono_ms + EVENT_LOSS_WINDOW_MS);
+  }
+  if (input->coverage_partial)
+    add_reason(health, "coverage_partial", STATE_WATCH, "in part", "whole");
+}
+
+char *health_critical_text(const struct health *health, char *out, size_t size) {
+  size_t at = 0;
+  *out = 0;
+  for (unsigned i = 0; i < health->n_reasons && at < size; i++)
+    if (health->reasons[i].state == STATE_CRITICAL)
+      at +=
+          (size_t)snprintf(out + at, size - at, "%s%s", at ? ", " : "", health->reasons[i].reason);
+  return out;
+}
+
 void health_compute(const struct health_input *input, struct health *ret_health) {
   struct health health = {.state = STATE_HEALTHY, .next_change_mono_ms = UINT64_MAX};
   uint64_t age_ms = measure_age(input);
@@ -160,6 +210,8 @@ void health_compute(const struct health_input *input, struct health *ret_health)
   health.unconfirmed_since_restart = !input->seen_since_start;
   judge_trust(input, &health);
   bool is_stale = judge_silence(input, &health, age_ms);
+  health.is_silent = is_stale;
+  judge_enforcement(input, &health);
   judge_reports(input, &health);
   if (input->trust_state == TRUST_STATE_REVOKED)
     health.status = STATUS_REVOKED;

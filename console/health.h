@@ -21,6 +21,15 @@ struct health_input {
   uint64_t rss_bytes;               /* 0 = not reported */
   uint32_t cpu_permille;            /* of one core over the last minute */
   uint64_t last_error_line_mono_ms; /* 0 = none */
+  /* live: what the sensor says of its enforcement */
+  bool is_engine_down;
+  const char *engine_reason;       /* stable word for that; NULL or empty = none */
+  uint64_t tampered_until_mono_ms; /* 0 = nothing was altered */
+  uint32_t n_rules_failed;
+  bool desired_rollback;
+  uint64_t in_force_generation, desired_generation; /* for desired_rollback */
+  uint64_t last_event_loss_mono_ms, n_events_lost;  /* 0 = none */
+  bool coverage_partial;
   /* clock and settings */
   uint64_t now_wall_ms, now_mono_ms, started_mono_ms, stale_after_ms;
 };
@@ -35,6 +44,7 @@ struct health {
   struct health_reason reasons[HEALTH_REASONS_MAX];
   unsigned n_reasons;
   bool unconfirmed_since_restart, never_seen;
+  bool is_silent;               /* past the stale threshold, whatever the status says */
   uint64_t age_ms;              /* of the last heartbeat; 0 with never_seen */
   uint64_t next_change_mono_ms; /* earliest time at which the result may differ by itself;
                                    UINT64_MAX = never */
@@ -42,3 +52,7 @@ struct health {
 /* Fills |ret_health| whole. Every reason that holds is listed, the worst decides the state; status
  * is the first that holds of revoked, disabled, stale, healthy. Never fails; any thread. */
 void health_compute(const struct health_input *input, struct health *ret_health);
+/* Milliseconds after the last repair of something altered in which a sensor is critical. */
+#define HEALTH_TAMPERED_MS (15ull * 60 * 1000)
+/* The critical reasons, "engine_down, enforcement_tampered"; cut to |size|. Returns |out|. */
+char *health_critical_text(const struct health *health, char *out, size_t size);

@@ -5,10 +5,23 @@
 #define CONSOLE_PORT_DEFAULT 15483
 #define OPEN_ORDERS_PER_SENSOR_MAX 64u     /* spec §8; a heartbeat reply stays small */
 #define ENDED_ORDERS_PER_SENSOR_KEEP 1000u /* history to list; the audit log keeps everything */
-#define TOKENS_MAX 10000u                  /* spec §8 */
-#define LABELS_PER_SENSOR_MAX 32u          /* spec §8 */
-#define WATCHES_PER_OPERATOR_MAX 4u        /* spec §8; each costs a queue */
-#define REASON_CHARS_MAX 500u              /* spec §5 */
+#define RULES_PER_SENSOR_MAX 256u          /* spec §8; the host's maps have as many slots */
+#define REMOVING_PER_SENSOR_MAX 256u /* a silent host confirms nothing, and rules come and go */
+#define DESIRED_SET_MAX (512u << 10) /* spec §8; with the rest of a reply below one message */
+#define RULE_PATH_MAX 4095u          /* spec §5.2: PATH_MAX of the kernel less its NUL */
+#define EVENTS_PER_SENSOR_MAX 10000u /* spec §8 */
+#define EVENT_LIFE_MS (30ull * 24 * 3600 * 1000)
+#define EVENT_SWEEP_MAX 1000u          /* expired in one transaction */
+#define EVENT_SWEEP_INTERVAL_MS 60000u /* a day more or less is no matter */
+/* Audit records of tampering a sensor may cause in a minute; its events tell the rest. A host in
+ * other hands must not fill the log. */
+#define TAMPER_AUDITS_PER_MIN 16u
+#define WATCH_EVENTS_LAG_MAX 10000u   /* events that a slow reader may be behind */
+#define REPORT_ALL_INTERVAL_MS 10000u /* asked again for everything: an answer comes at once */
+#define TOKENS_MAX 10000u             /* spec §8 */
+#define LABELS_PER_SENSOR_MAX 32u     /* spec §8 */
+#define WATCHES_PER_OPERATOR_MAX 4u   /* spec §8; each costs a queue */
+#define REASON_CHARS_MAX 500u         /* spec §5 */
 #define KILL_LIFE_MIN_MS (10ull * 1000)
 #define KILL_LIFE_MAX_MS (24ull * 3600 * 1000)
 #define KILL_LIFE_DEFAULT_MS (5ull * 60 * 1000)
@@ -24,7 +37,7 @@
 #define BASELINE_AGE_MAX_MS 30000u    /* spec §5.1: a baseline is aged by at most this */
 #define DENIED_ANONYMOUS_PER_MIN 60u  /* audited in full; more become one summary */
 #define DENIED_SOURCES_MAX 4096u      /* remembered (source, method) pairs */
-#define KNOWN_PEERS_MAX 65536u             /* addresses of sensors that are remembered */
+#define KNOWN_PEERS_MAX 65536u        /* addresses of sensors that are remembered */
 #define CHECKPOINT_INTERVAL_MS 10000u /* last-seen times are written behind */
 #define SENSOR_CERT_LIFE_MS (30ull * 24 * 3600 * 1000)
 #define OPERATOR_CERT_LIFE_MS (365ull * 24 * 3600 * 1000)

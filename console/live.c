@@ -16,6 +16,10 @@
 
 /* CPU use is judged over this time (spec §3, resource_pressure). */
 #define CPU_WINDOW_MS 60000u
+/* Losses are added up while there are new ones within this time (spec §3, event_loss). */
+#define LOSS_WINDOW_MS 300000u
+
+#define ENGINE_DOWN 5u /* telovix.v1.EngineState */
 
 struct entry {
   struct live_sensor sensor; /* first: callers hold pointers to it */
@@ -40,6 +44,7 @@ void live_free(struct live *live) {
   if (!live) return;
   HASH_ITER(hh, live->entries, entry, next) {
     HASH_DEL(live->entries, entry);
+    tlx_buf_done(&entry->sensor.engine.report);
     free(entry);
   }
   free(live);
@@ -114,6 +119,85 @@ bool live_baseline(const struct live *live, const struct live_sensor *sensor,
   memcpy(ret_boot_id, sensor->boot_id, sizeof sensor->boot_id);
   *ret_boot_ns = sensor->boot_ns + age_ms * 1000000;
   return true;
+}
+
+/* ---- enforcement ---- */
+
+bool live_name_equal(const struct live_name *a, const struct live_name *b) {
+  return a->generation == b->generation && memcmp(a->epoch, b->epoch, sizeof a->epoch) == 0 &&
+         memcmp(a->digest, b->digest, sizeof a->digest) == 0;
+}
+
+/* How long before the heartbeat was sent |boot_ns| was. */
+static uint64_t host_age_ms(const struct live_sensor *sensor, uint64_t boot_ns) {
+  return sensor->boot_ns > boot_ns ? (sensor->boot_ns - boot_ns) / 1000000 : 0;
+}
+
+static void note_losses(struct live *live, struct live_engine *engine, uint64_t events_lost) {
+  uint64_t now_mono_ms = tlx_mono_ms(live->clock);
+  uint64_t before = engine->events_lost;
+  /* The first count may be days old; one that stepped back is of a sensor that started again. */
+  bool is_first = !engine->has_events_lost;
+  engine->has_events_lost = true;
+  engine->events_lost = events_lost;
+  if (is_first || events_lost == before || events_lost == 0) return;
+  if (now_mono_ms - engine->last_event_loss_mono_ms >= LOSS_WINDOW_MS) engine->n_events_lost = 0;
+  engine->n_events_lost += events_lost > before ? events_lost - before : events_lost;
+  engine->last_event_loss_mono_ms = now_mono_ms;
+}
+
+void live_beat(struct live *live, struct live_sensor *sensor, const struct live_beat *beat) {
+  struct live_engine *engine = &sensor->engine;
+  engine->has_in_force = beat->has_in_force;
+  if (beat->has_in_force) engine->in_force = beat->in_force;
+  engine->has_beat = beat->has_beat;
+  engine->state = beat->state;
+  engine->desired_rollback = beat->desired_rollback;
+  engine->coverage_partial = beat->coverage_partial;
+  engine->verified_wall_ms = 0;
+  engine->tampered_until_mono_ms = 0;
+  if (beat->verified_boot_ns) {
+    uint64_t age_ms = host_age_ms(sensor, beat->verified_boot_ns);
+    uint64_t now_wall_ms = sensor->last_seen_wall_ms;
+    engine->verified_wall_ms = now_wall_ms > age_ms ? now_wall_ms - age_ms : 1;
+  }
+  if (beat->repaired_boot_ns) {
+    uint64_t age_ms = host_age_ms(sensor, beat->repaired_boot_ns);
+    if (age_ms < HEALTH_TAMPERED_MS)
+      engine->tampered_until_mono_ms = sensor->last_seen_mono_ms + HEALTH_TAMPERED_MS - age_ms;
+  }
+  if (beat->has_counters) note_losses(live, engine, beat->events_lost);
+}
+
+int live_engine_report(struct live_sensor *sensor, const void *report, size_t len,
+                       const char *reason) {
+  struct tlx_buf copy = {0};
+  tlx_buf_add(&copy, report, len);
+  if (copy.err) return copy.err;
+  tlx_buf_done(&sensor->engine.report);
+  sensor->engine.report = copy;
+  snprintf(sensor->engine.reason, sizeof sensor->engine.reason, "%s", reason);
+  return 0;
+}
+
+bool live_may_ask_all(const struct live *live, struct live_sensor *sensor) {
+  uint64_t now_mono_ms = tlx_mono_ms(live->clock);
+  uint64_t asked_mono_ms = sensor->engine.all_asked_mono_ms;
+  if (asked_mono_ms && now_mono_ms - asked_mono_ms < REPORT_ALL_INTERVAL_MS) return false;
+  sensor->engine.all_asked_mono_ms = now_mono_ms;
+  return true;
+}
+
+unsigned live_tamper_budget(const struct live *live, struct live_sensor *sensor) {
+  struct live_engine *engine = &sensor->engine;
+  uint64_t now_mono_ms = tlx_mono_ms(live->clock);
+  if (!engine->tamper_minute_mono_ms || now_mono_ms - engine->tamper_minute_mono_ms >= 60000) {
+    engine->tamper_minute_mono_ms = now_mono_ms;
+    engine->n_tamper_audits = 0;
+  }
+  return engine->n_tamper_audits < TAMPER_AUDITS_PER_MIN
+             ? TAMPER_AUDITS_PER_MIN - engine->n_tamper_audits
+             : 0;
 }
 
 /* ---- wake ---- */
@@ -215,4 +299,14 @@ void live_health_input(const struct live *live, const struct live_sensor *sensor
   input->rss_bytes = sensor->rss_bytes;
   input->cpu_permille = sensor->cpu_permille;
   input->last_error_line_mono_ms = sensor->last_error_line_mono_ms;
+  const struct live_engine *engine = &sensor->engine;
+  input->is_engine_down = engine->has_beat && engine->state == ENGINE_DOWN;
+  input->engine_reason = engine->reason;
+  input->tampered_until_mono_ms = engine->tampered_until_mono_ms;
+  input->n_rules_failed = engine->n_rules_failed;
+  input->desired_rollback = engine->desired_rollback;
+  input->in_force_generation = engine->in_force.generation;
+  input->last_event_loss_mono_ms = engine->last_event_loss_mono_ms;
+  input->n_events_lost = engine->n_events_lost;
+  input->coverage_partial = engine->coverage_partial;
 }

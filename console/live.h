@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/bytes.h"
 #include "common/clock.h"
 #include "console/health.h"
 #include "rpc/call.h"
@@ -12,7 +13,47 @@
 /* What the Console knows of sensors that talk to it, in memory: last heartbeat, wake stream,
  * counters. Loop thread. */
 struct live;
-/* One sensor. Others read it; only live.c writes, but for n_conns. */
+/* The name of a desired set. */
+struct live_name {
+  uint8_t epoch[16], digest[32];
+  uint64_t generation;
+};
+/* What a sensor says of its enforcement in each heartbeat; numbers of telovix.v1. */
+struct live_beat {
+  bool has_in_force;
+  struct live_name in_force;
+  bool has_beat; /* what follows is known */
+  uint32_t state;
+  uint64_t verified_boot_ns, repaired_boot_ns; /* CLOCK_BOOTTIME of the host; 0 = never */
+  bool desired_rollback, coverage_partial;
+  bool has_counters;
+  uint64_t events_lost;
+};
+/* What is known of it. */
+struct live_engine {
+  bool has_in_force, has_beat, desired_rollback, coverage_partial;
+  struct live_name in_force;
+  uint32_t state;
+  uint64_t verified_wall_ms;       /* by our clock; 0 = not known */
+  uint64_t tampered_until_mono_ms; /* 0 = nothing was altered */
+  bool has_events_lost;
+  uint64_t events_lost, n_events_lost, last_event_loss_mono_ms;
+  /* The full report: a packed telovix.v1.EngineReport, and its reason. */
+  struct tlx_buf report;
+  char reason[48];
+  uint32_t n_rules_failed;
+  /* The set in force for which removed rules were dropped, and the desired generation and boot for
+   * which every rule has its report: what need not be looked at again with each heartbeat. */
+  bool is_settled, is_complete;
+  struct live_name settled;
+  uint64_t complete_generation;
+  uint8_t complete_boot_id[16];
+  uint64_t all_asked_mono_ms; /* when the sensor was last asked for everything; 0 = never */
+  uint64_t tamper_minute_mono_ms;
+  unsigned n_tamper_audits; /* in that minute */
+};
+/* One sensor. Others read it; only live.c writes, but for n_conns and what live_engine keeps for
+ * the heartbeat (from n_rules_failed on). */
 struct live_sensor {
   char sensor_id[32];
   bool seen_since_start;
@@ -22,6 +63,8 @@ struct live_sensor {
   uint32_t cpu_permille;
   uint64_t error_lines, last_error_line_mono_ms;
   char peer_address[64];
+  /* Enforcement, as the sensor reported it since our start. */
+  struct live_engine engine;
   struct tlx_call *wake; /* referenced; newest connection wins */
   bool wake_pending, dirty;
   uint32_t n_conns;
@@ -42,6 +85,20 @@ void live_touch(struct live *live, struct live_sensor *sensor, const uint8_t boo
  * lines that changed marks the time. */
 void live_usage(struct live *live, struct live_sensor *sensor, uint64_t rss_bytes, uint64_t cpu_ms,
                 uint64_t error_lines);
+/* What a heartbeat says of enforcement; after live_touch of the same one. Ages are measured by the
+ * host's own clock (its CLOCK_BOOTTIME at sending) and put on ours; a time from its future counts
+ * as now. */
+void live_beat(struct live *live, struct live_sensor *sensor, const struct live_beat *beat);
+/* Keeps the packed report (copied) and its reason. 0 or -ENOMEM, and then the former one stays. */
+int live_engine_report(struct live_sensor *sensor, const void *report, size_t len,
+                       const char *reason);
+/* Whether the two sets have the same name. */
+bool live_name_equal(const struct live_name *a, const struct live_name *b);
+/* Whether the sensor may be asked for everything now: at most once in REPORT_ALL_INTERVAL_MS,
+ * because it answers at once. True marks the time. */
+bool live_may_ask_all(const struct live *live, struct live_sensor *sensor);
+/* How many audit records of tampering the sensor may cause now. */
+unsigned live_tamper_budget(const struct live *live, struct live_sensor *sensor);
 /* Baseline for a kill now, the CLOCK_BOOTTIME that the sensor's host has reached at least: that of
  * the last heartbeat, aged by our monotonic clock, by at most BASELINE_AGE_MAX_MS, and never
  * rounded up. False when nothing was heard since the start. */

@@ -8,6 +8,7 @@
 
 #include "console/limits.h"
 #include "console/op_int.h"
+#include "console/op_report_int.h"
 
 /* Results, and orders that are delivered or expire. */
 #define CHANGED_MAX (REPORT_RESULTS_MAX + OPEN_ORDERS_PER_SENSOR_MAX)
@@ -24,15 +25,13 @@ static void acknowledge(struct op_report *op, const char *order_id) {
 
 /* ---- results ---- */
 
-static void reject(struct op_report *op, const struct report_result *result,
-                   enum report_reject why) {
-  if (!*op->rejected[why])
-    snprintf(op->rejected[why], sizeof op->rejected[why], "%s", result->order_id);
+void op_report_reject(struct op_report *op, enum report_reject why, const char *id) {
+  if (!*op->rejected[why]) snprintf(op->rejected[why], sizeof op->rejected[why], "%s", id);
 }
 
 const char *report_reject_word(enum report_reject reject) {
   static const char *const words[REPORT_REJECT_COUNT] = {"foreign_order", "impossible_state",
-                                                         "undelivered_order"};
+                                                         "undelivered_order", "foreign_rule"};
   return words[reject];
 }
 
@@ -78,11 +77,11 @@ static void take_result(struct op_report *op, struct tlx_txn *txn, struct report
   if (!order)
     acknowledge(op, result->order_id); /* forgotten here: the sensor may forget it too */
   else if (strcmp(order->sensor_id, op->sensor_id) != 0)
-    reject(op, result, REPORT_FOREIGN_ORDER);
+    op_report_reject(op, REPORT_FOREIGN_ORDER, result->order_id);
   else if (!is_reportable(result->state))
-    reject(op, result, REPORT_IMPOSSIBLE_STATE);
+    op_report_reject(op, REPORT_IMPOSSIBLE_STATE, result->order_id);
   else if (order->state == TLX_ORDER_QUEUED)
-    reject(op, result, REPORT_UNDELIVERED_ORDER);
+    op_report_reject(op, REPORT_UNDELIVERED_ORDER, result->order_id);
   else if (tlx_order_move_allowed(order->state, result->state))
     apply(op, txn, order, result);
   else if (tlx_order_state_ended(order->state) && tlx_order_state_ended(result->state))
@@ -136,7 +135,7 @@ static void update_sensor(struct op_report *op, struct tlx_txn *txn,
     sensor->sensor_version = op->sensor_version;
     sensor->scope_cgroup = op->scope_cgroup;
   }
-  if (op->first_seen || op->has_facts) tlx_sensor_put(txn, sensor);
+  if (op->first_seen || op->has_facts || op->n_events_stored) tlx_sensor_put(txn, sensor);
   struct tlx_sensor_seen seen = op->seen;
   tlx_sensor_checkpoint(txn, &seen, 1);
 }
@@ -144,9 +143,12 @@ static void update_sensor(struct op_report *op, struct tlx_txn *txn,
 static bool make_lists(struct op_report *op, struct tlx_txn *txn) {
   if (!op->acknowledged) op->acknowledged = calloc(REPORT_RESULTS_MAX, sizeof *op->acknowledged);
   if (!op->changed) op->changed = calloc(CHANGED_MAX, sizeof *op->changed);
+  if (!op->changed_rules)
+    op->changed_rules = calloc(REPORT_CHANGED_RULES_MAX, sizeof *op->changed_rules);
   op->n_acknowledged = op->n_changed = 0;
+  op->n_changed_rules = op->n_events_stored = op->n_tamper_audits = 0;
   memset(op->rejected, 0, sizeof op->rejected);
-  if (op->acknowledged && op->changed) return true;
+  if (op->acknowledged && op->changed && op->changed_rules) return true;
   tlx_txn_fail(txn, -ENOMEM);
   return false;
 }
@@ -161,6 +163,9 @@ void op_report_run(struct op *base, struct tlx_txn *txn) {
   }
   for (unsigned i = 0; i < op->n_results; i++)
     take_result(op, txn, &op->results[i]);
+  op_report_rules(op, txn);
+  op_report_removals(op, txn, sensor);
+  op_report_events(op, txn, sensor);
   if (op->deliver && sensor->trust_state != OP_TRUST_REVOKED) deliver(op, txn);
   update_sensor(op, txn, sensor);
 }
@@ -169,6 +174,8 @@ void op_report_free(struct op_report *op) {
   if (!op) return;
   free(op->acknowledged);
   free(op->changed);
+  free(op->changed_rules);
+  tlx_arena_done(&op->arena);
   op_done(&op->op);
   free(op);
 }

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
+#include "common/arena.h"
 #include "console/op.h"
 #include "storage/order_tbl.h"
 
-/* The durable part of one heartbeat: results in, orders out, first sight and changed facts, all in
- * one transaction. */
+/* The durable part of one heartbeat: results, rule reports and events in, orders out, first sight
+ * and changed facts, all in one transaction. */
 
 #define REPORT_RESULTS_MAX                                                                         \
   128u /* open orders (64) and late ones; the sensor sends the rest next time */
+#define REPORT_RULES_MAX 256u  /* as many rules as a sensor may have */
+#define REPORT_EVENTS_MAX 256u /* more than that come with the next heartbeats */
 
 /* One result of a heartbeat, copied; numbers of telovix.v1. */
 struct report_result {
@@ -17,17 +20,54 @@ struct report_result {
   uint64_t signalled_boot_ns, observed_boot_ns, start_ticks;
 };
 /* What no honest sensor reports: an order of another sensor, a state that no sensor reports, an
- * order that was not handed out. */
+ * order that was not handed out, a rule of another sensor. */
 enum report_reject {
   REPORT_FOREIGN_ORDER,
   REPORT_IMPOSSIBLE_STATE,
   REPORT_UNDELIVERED_ORDER,
+  REPORT_FOREIGN_RULE,
   REPORT_REJECT_COUNT
+};
+
+/* What a sensor reports of one rule, copied; texts and gaps live in the op's arena. */
+struct report_rule {
+  char rule_id[32];
+  uint8_t revision[16];
+  uint32_t state, error_number; /* telovix.v1.RuleState; errno */
+  char *reason, *detail, *backend, *file;
+  Telovix__Store__V1__Gap **gaps;
+  size_t n_gaps;
+  uint64_t hits, would_hits;
+};
+/* One event with its number in the sensor's stream; texts of the record live in the op's arena, its
+ * id was made before. */
+struct report_event {
+  uint64_t seq;
+  char event_id[32];
+  Telovix__Store__V1__EventRecord record;
+};
+/* The name of a desired set. */
+struct report_name {
+  uint8_t epoch[16], digest[32];
+  uint64_t generation;
 };
 
 struct op_report {
   struct op op;
   char sensor_id[32];
+  struct tlx_arena arena; /* of the rule reports and events; owned */
+  struct report_rule *rules;
+  size_t n_rules;
+  /* The sensor's event stream, and what of it was not acknowledged yet, ascending. */
+  bool has_event_stream;
+  uint8_t event_stream[16];
+  struct report_event *events;
+  size_t n_events;
+  unsigned tamper_audits_max; /* audit records that this heartbeat may still cause */
+  /* What is in force on the host, to drop rules that are gone there. |epoch| is this store's. */
+  bool has_in_force;
+  struct report_name in_force;
+  uint8_t epoch[16];
   struct report_result results[REPORT_RESULTS_MAX];
   unsigned n_results;
   bool deliver; /* commit queued orders as delivered */
@@ -42,14 +82,22 @@ struct op_report {
   unsigned n_acknowledged;
   char (*changed)[32]; /* ids of orders whose state changed (watchers) */
   unsigned n_changed;
-  char rejected[REPORT_REJECT_COUNT][32]; /* the first order id of each kind; empty = none */
+  char rejected[REPORT_REJECT_COUNT][32]; /* the first id of each kind; empty = none */
+  char (
+      *changed_rules)[32]; /* heap array: ids of rules that were observed otherwise, or are gone */
+  unsigned n_changed_rules;
+  unsigned n_events_stored, n_tamper_audits;
 };
 /* "foreign_order". Static storage. */
 const char *report_reject_word(enum report_reject reject);
-/* Results first, then delivery, then the sensor's record. STILL_ALIVE is progress (not
- * acknowledged). Ends are audited as process_kill_finished. What is |rejected| has no effect, and
- * the caller puts it on record, throttled: a sensor can send as much of it as it likes. Refuses
- * only unknown_sensor. */
+/* Results first, then rules, events, delivery, and last the sensor's record. A report about a
+ * revision that is not the rule's, or about a rule that is being removed or unknown, is no news and
+ * ignored. A rule that is being removed is dropped when the set in force is one of this store from
+ * its deletion on. Events are stored once: those up to the last stored number of their stream are
+ * known. One that tells of tampering is also audited as enforcement_tampered, up to
+ * |tamper_audits_max|. STILL_ALIVE is progress (not acknowledged). Ends are audited as
+ * process_kill_finished. What is |rejected| has no effect, and the caller puts it on record,
+ * throttled: a sensor can send as much of it as it likes. Refuses only unknown_sensor. */
 void op_report_run(struct op *op, struct tlx_txn *txn);
 /* Frees the op and its lists. NULL is fine. */
 void op_report_free(struct op_report *op);

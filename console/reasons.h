@@ -49,6 +49,15 @@
   X(SENSOR_REVOKED, "sensor_revoked", FAILED_PRECONDITION, "the sensor is revoked")                \
   X(TOO_MANY_OPEN_ORDERS, "too_many_open_orders", RESOURCE_EXHAUSTED,                              \
     "the sensor has as many open orders as it may")                                                \
+  X(UNKNOWN_RULE, "unknown_rule", NOT_FOUND, "there is no such rule")                              \
+  X(RULE_EXISTS, "rule_exists", ALREADY_EXISTS, "the sensor has a rule for this path")             \
+  X(RULE_REMOVING, "rule_removing", FAILED_PRECONDITION, "the rule is being removed")              \
+  X(RULE_CHANGED, "rule_changed", ABORTED,                                                         \
+    "the rule was changed meanwhile; nothing was done: look at it and try again")                  \
+  X(SENSOR_CRITICAL, "sensor_critical", FAILED_PRECONDITION,                                       \
+    "the sensor's health is critical: mend it, or say force")                                      \
+  X(TOO_MANY_RULES, "too_many_rules", RESOURCE_EXHAUSTED,                                          \
+    "the sensor has as many rules as it may")                                                      \
   X(UNKNOWN_TOKEN, "unknown_token", NOT_FOUND, "there is no such token")                           \
   X(TOKEN_NOT_PENDING, "token_not_pending", FAILED_PRECONDITION,                                   \
     "the token cannot be used any more, so there is nothing to revoke")                            \

@@ -10,8 +10,10 @@
 #include "rpc/server.h"
 #include "telovix/v1/audit.pb-c.h"
 #include "telovix/v1/containment.pb-c.h"
+#include "telovix/v1/event.pb-c.h"
 #include "telovix/v1/fleet.pb-c.h"
 #include "telovix/v1/operator.pb-c.h"
+#include "telovix/v1/policy.pb-c.h"
 #include "telovix/v1/sensor.pb-c.h"
 #include "telovix/v1/token.pb-c.h"
 
@@ -42,6 +44,22 @@ static const struct tlx_method methods[] = {
            svc_list_kills),
     METHOD("ContainmentService", "CancelKill", TLX_UNARY, cancel_kill_request, kill_order,
            svc_cancel_kill),
+    METHOD("ContainmentService", "BlockBinary", TLX_UNARY, block_binary_request,
+           enforcement_rule_reply, svc_block_binary),
+    METHOD("PolicyService", "ListEnforcementRules", TLX_UNARY, list_enforcement_rules_request,
+           list_enforcement_rules_reply, svc_list_rules),
+    METHOD("PolicyService", "GetEnforcementRule", TLX_UNARY, get_enforcement_rule_request,
+           enforcement_rule, svc_get_rule),
+    METHOD("PolicyService", "WatchEnforcementRule", TLX_SERVER_STREAM, get_enforcement_rule_request,
+           enforcement_rule, svc_watch_rule),
+    METHOD("PolicyService", "SetEnforcementRuleMode", TLX_UNARY, set_enforcement_rule_mode_request,
+           enforcement_rule_reply, svc_set_rule_mode),
+    METHOD("PolicyService", "DeleteEnforcementRule", TLX_UNARY, delete_enforcement_rule_request,
+           enforcement_rule_reply, svc_delete_rule),
+    METHOD("EventService", "ListEvents", TLX_UNARY, list_events_request, list_events_reply,
+           svc_list_events),
+    METHOD("EventService", "WatchEvents", TLX_SERVER_STREAM, watch_events_request, event,
+           svc_watch_events),
     METHOD("TokenService", "CreateEnrollmentToken", TLX_UNARY, create_enrollment_token_request,
            create_enrollment_token_reply, svc_create_token),
     METHOD("TokenService", "ListEnrollmentTokens", TLX_UNARY, list_enrollment_tokens_request,

@@ -40,6 +40,14 @@ void svc_list_kills(struct tlx_call *call, const ProtobufCMessage *request);
 void svc_cancel_kill(struct tlx_call *call, const ProtobufCMessage *request);
 /* CreateEnrollmentToken: makes the secret, and submits an op_token_create. The memory of the secret
  * is wiped when the answer has been handed over. */
+void svc_block_binary(struct tlx_call *call, const ProtobufCMessage *request);
+void svc_list_rules(struct tlx_call *call, const ProtobufCMessage *request);
+void svc_get_rule(struct tlx_call *call, const ProtobufCMessage *request);
+void svc_watch_rule(struct tlx_call *call, const ProtobufCMessage *request);
+void svc_set_rule_mode(struct tlx_call *call, const ProtobufCMessage *request);
+void svc_delete_rule(struct tlx_call *call, const ProtobufCMessage *request);
+void svc_list_events(struct tlx_call *call, const ProtobufCMessage *request);
+void svc_watch_events(struct tlx_call *call, const ProtobufCMessage *request);
 void svc_create_token(struct tlx_call *call, const ProtobufCMessage *request);
 /* ListEnrollmentTokens: one page, newest first, with the status of now. */
 void svc_list_tokens(struct tlx_call *call, const ProtobufCMessage *request);

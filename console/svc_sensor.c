@@ -5,13 +5,16 @@
 
 #include "common/log.h"
 #include "common/text.h"
+#include "console/beat.h"
 #include "console/convert.h"
 #include "console/deny.h"
+#include "console/desired.h"
 #include "console/limits.h"
 #include "console/op_report.h"
 #include "console/peers.h"
 #include "console/svc.h"
 #include "console/watch.h"
+#include "rpc/pb_scan.h"
 #include "storage/audit_tbl.h"
 #include "storage/order_tbl.h"
 #include "storage/sensor_tbl.h"
@@ -20,8 +23,6 @@
 /* What sensors say: heartbeat and wake stream (SensorService). An idle heartbeat reads a little and
  * writes nothing; anything durable goes through one op, and only what it committed is acknowledged.
  */
-
-#define BOOT_ID_LEN 16
 
 /* ---- the connection ---- */
 
@@ -36,38 +37,7 @@ static struct live_sensor *sensor_of(struct tlx_call *call) {
   return live;
 }
 
-/* ---- heartbeat: checks ---- */
-
-static void check_text(struct tlx_status *status, const char *field, const char *text, size_t max) {
-  if (strlen(text) >= max)
-    tlx_status_add_violation(status, field, "is longer than %zu bytes", max - 1);
-}
-
-static void check_heartbeat(const Telovix__V1__HeartbeatRequest *request,
-                            struct tlx_status *status) {
-  const struct op_report *op = NULL;
-  if (request->boot_id.len != BOOT_ID_LEN)
-    tlx_status_add_violation(status, "boot_id", "has %zu bytes instead of 16",
-                             request->boot_id.len);
-  if (request->boot_ns == 0) tlx_status_add_violation(status, "boot_ns", "is missing");
-  check_text(status, "sensor_version", request->sensor_version, sizeof op->sensor_version);
-  check_text(status, "scope_cgroup", request->scope_cgroup, sizeof op->scope_cgroup);
-  for (size_t i = 0; i < request->n_kill_results; i++) {
-    const Telovix__V1__KillResult *result = request->kill_results[i];
-    char field[64];
-    snprintf(field, sizeof field, "kill_results[%zu].order_id", i);
-    if (!tlx_id_valid("kill_", result->order_id))
-      tlx_status_add_violation(status, field, "is not the id of a kill order");
-    snprintf(field, sizeof field, "kill_results[%zu].detail", i);
-    check_text(status, field, result->detail, sizeof op->results->detail);
-  }
-  if (request->facts) {
-    check_text(status, "facts.kernel_release", request->facts->kernel_release,
-               sizeof op->kernel_release);
-    check_text(status, "facts.architecture", request->facts->architecture, sizeof op->architecture);
-    check_text(status, "facts.os_name", request->facts->os_name, sizeof op->os_name);
-  }
-}
+/* ---- heartbeat: witness ---- */
 
 /* A sensor remembers the newest audit record that it was told of; a log that has another one there,
  * or does not reach so far, was rewritten or cut (spec §7). */
@@ -83,6 +53,38 @@ static void check_witness(struct tlx_call *call, struct tlx_txn *txn,
            (unsigned long long)seen->seq, hex, (unsigned long long)console->head.seq);
   tlx_error(AUDIT, "audit log fork: sensor=%s %s", caller_of(call)->name, message);
   deny_note(call, "audit_fork_reported", caller_of(call)->name, "audit_fork", message);
+}
+
+/* ---- heartbeat: rules ---- */
+
+/* Brings up to date what is remembered of the sensor's rules: how many failed, and whether each has
+ * its report. Once all have, nothing changes without a new generation, a new boot, or a report. */
+static void look_at_rules(struct tlx_txn *txn, struct live_sensor *live,
+                          uint64_t desired_generation) {
+  struct live_engine *engine = &live->engine;
+  struct desired_look look;
+  if (engine->is_complete && engine->complete_generation == desired_generation &&
+      memcmp(engine->complete_boot_id, live->boot_id, sizeof live->boot_id) == 0)
+    return;
+  desired_look(txn, live->sensor_id, live->boot_id, NULL, &look);
+  engine->n_rules_failed = look.n_failed;
+  engine->is_complete = look.n_unreported == 0;
+  engine->complete_generation = desired_generation;
+  memcpy(engine->complete_boot_id, live->boot_id, sizeof live->boot_id);
+}
+
+/* Whether the set in force tells for the first time that rules are gone. */
+static bool has_droppable(struct tlx_txn *txn, struct live_sensor *live) {
+  struct live_engine *engine = &live->engine;
+  struct desired_look look;
+  if (!engine->has_in_force ||
+      (engine->is_settled && live_name_equal(&engine->settled, &engine->in_force)))
+    return false;
+  desired_look(txn, live->sensor_id, live->boot_id, &engine->in_force, &look);
+  if (look.n_droppable) return true;
+  engine->settled = engine->in_force;
+  engine->is_settled = true;
+  return false;
 }
 
 /* ---- heartbeat: reply ---- */
@@ -121,36 +123,83 @@ static bool add_addresses(const struct console *console, Telovix__V1__HeartbeatR
   return true;
 }
 
-/* Answers from what is committed: orders that are handed out, and the ids that are acknowledged. */
-static void answer(struct tlx_call *call, char (*acknowledged)[32], unsigned n_acknowledged) {
+/* Whether the sensor must tell all there is: we do not know its engine, or it has what we want and
+ * some rule has no report. */
+static bool must_report_all(struct console *console, struct live_sensor *live,
+                            const struct live_name *desired) {
+  struct live_engine *engine = &live->engine;
+  if (engine->report.len == 0) return live_may_ask_all(console->live, live);
+  if (!engine->has_in_force || !live_name_equal(&engine->in_force, desired)) return false;
+  return !engine->is_complete && live_may_ask_all(console->live, live);
+}
+
+/* What is wanted: its name, and the whole set when the sensor has another one. False when there is
+ * no memory: a set without some of its rules would loosen. */
+static bool add_desired(struct tlx_call *call, struct tlx_txn *txn, struct live_sensor *live,
+                        struct live_name *name, Telovix__V1__DesiredName *message,
+                        Telovix__V1__HeartbeatReply *reply) {
+  const struct live_engine *engine = &live->engine;
+  *message = desired_name_message(name);
+  reply->desired = message;
+  if (engine->has_in_force && live_name_equal(&engine->in_force, name)) return true;
+  reply->desired_set = desired_build(txn, live->sensor_id, name, tlx_call_arena(call));
+  return reply->desired_set != NULL;
+}
+
+/* What is acknowledged: ids of orders, and the stream of events that the request named (NULL =
+ * none). */
+struct acknowledged {
+  char (*order_ids)[32];
+  unsigned n_order_ids;
+  const uint8_t *event_stream;
+};
+
+static uint64_t acknowledged_seq(const Telovix__Store__V1__SensorRecord *record,
+                                 const uint8_t *event_stream) {
+  bool known = event_stream && record->event_stream.len == 16 &&
+               memcmp(record->event_stream.data, event_stream, 16) == 0;
+  return known ? record->event_seq : 0;
+}
+
+/* Answers from what is committed: orders that are handed out, the desired state, and what is
+ * acknowledged. */
+static void answer(struct tlx_call *call, const struct acknowledged *acknowledged) {
   struct console *console = console_of(call);
+  struct live_sensor *live = live_find(console->live, caller_of(call)->name);
   struct tlx_arena *arena = tlx_call_arena(call);
   struct tlx_txn *txn TLX_AUTOTXN = NULL;
   Telovix__V1__HeartbeatReply reply = TELOVIX__V1__HEARTBEAT_REPLY__INIT;
-  Telovix__V1__DesiredName desired = TELOVIX__V1__DESIRED_NAME__INIT;
+  Telovix__V1__DesiredName desired;
   Telovix__V1__AuditHead head = TELOVIX__V1__AUDIT_HEAD__INIT;
   Telovix__V1__PendingKill *list[OPEN_ORDERS_PER_SENSOR_MAX];
   char *ids[REPORT_RESULTS_MAX];
+  struct live_name name;
   struct pending_list pending = {.arena = arena, .list = list};
   if (!svc_begin(call, &txn)) return;
   const Telovix__Store__V1__SensorRecord *record = tlx_sensor_get(txn, caller_of(call)->name);
-  tlx_order_each_open(txn, caller_of(call)->name, add_pending, &pending);
   if (!svc_read_ok(call, txn)) return;
-  for (unsigned i = 0; i < n_acknowledged && i < REPORT_RESULTS_MAX; i++)
-    ids[reply.n_acknowledged_order_ids++] = acknowledged[i];
+  if (!record || !live) {
+    svc_fail(call, REASON_CERTIFICATE_UNKNOWN);
+    return;
+  }
+  tlx_order_each_open(txn, record->sensor_id, add_pending, &pending);
+  desired_name(console->epoch, record, &name);
+  bool has_room = add_desired(call, txn, live, &name, &desired, &reply);
+  look_at_rules(txn, live, name.generation);
+  reply.report_all = must_report_all(console, live, &name);
+  if (!svc_read_ok(call, txn)) return;
+  for (unsigned i = 0; i < acknowledged->n_order_ids && i < REPORT_RESULTS_MAX; i++)
+    ids[reply.n_acknowledged_order_ids++] = acknowledged->order_ids[i];
   reply.acknowledged_order_ids = ids;
+  reply.acknowledged_event_seq = acknowledged_seq(record, acknowledged->event_stream);
   reply.pending_kill_pids = list;
   reply.n_pending_kill_pids = pending.n;
   reply.interval = convert_duration(console->settings.heartbeat_interval_ms, arena);
   reply.console_time = convert_time(tlx_wall_ms(console->clock), arena);
-  desired.epoch = (ProtobufCBinaryData){sizeof console->epoch, console->epoch};
-  desired.generation = record ? record->desired_generation : 0;
-  desired.digest = (ProtobufCBinaryData){sizeof console->set_digest, console->set_digest};
-  reply.desired = &desired;
   head.seq = console->head.seq;
   head.hash = (ProtobufCBinaryData){sizeof console->head.hash, console->head.hash};
   reply.audit_head = &head;
-  if (pending.failed || !reply.interval || !reply.console_time ||
+  if (pending.failed || !has_room || !reply.interval || !reply.console_time ||
       !add_addresses(console, &reply, arena))
     svc_fail(call, REASON_NO_MEMORY);
   else
@@ -158,43 +207,6 @@ static void answer(struct tlx_call *call, char (*acknowledged)[32], unsigned n_a
 }
 
 /* ---- heartbeat: what is durable ---- */
-
-static void copy_results(struct op_report *op, const Telovix__V1__HeartbeatRequest *request) {
-  for (size_t i = 0; i < request->n_kill_results && i < REPORT_RESULTS_MAX; i++) {
-    const Telovix__V1__KillResult *from = request->kill_results[i];
-    struct report_result *to = &op->results[op->n_results++];
-    snprintf(to->order_id, sizeof to->order_id, "%s", from->order_id);
-    snprintf(to->detail, sizeof to->detail, "%s", from->detail);
-    snprintf(to->process_state, sizeof to->process_state, "%s", from->process_state);
-    snprintf(to->comm, sizeof to->comm, "%s", from->comm);
-    to->state = (uint32_t)from->state;
-    to->error_number = from->error_number;
-    to->signalled_boot_ns = from->signalled_boot_ns;
-    to->observed_boot_ns = from->observed_boot_ns;
-    to->start_ticks = from->start_ticks;
-  }
-}
-
-static void copy_facts(struct op_report *op, const Telovix__V1__HeartbeatRequest *request) {
-  const Telovix__V1__HostFacts *facts = request->facts;
-  op->has_facts = true;
-  snprintf(op->kernel_release, sizeof op->kernel_release, "%s", facts->kernel_release);
-  snprintf(op->architecture, sizeof op->architecture, "%s", facts->architecture);
-  snprintf(op->os_name, sizeof op->os_name, "%s", facts->os_name);
-  snprintf(op->sensor_version, sizeof op->sensor_version, "%s", request->sensor_version);
-  snprintf(op->scope_cgroup, sizeof op->scope_cgroup, "%s", request->scope_cgroup);
-}
-
-/* The same facts with every start of a sensor need not be written again. */
-static bool facts_differ(const Telovix__V1__HeartbeatRequest *request,
-                         const Telovix__Store__V1__SensorRecord *record) {
-  const Telovix__V1__HostFacts *facts = request->facts;
-  return facts && (strcmp(facts->kernel_release, record->kernel_release) != 0 ||
-                   strcmp(facts->architecture, record->architecture) != 0 ||
-                   strcmp(facts->os_name, record->os_name) != 0 ||
-                   strcmp(request->sensor_version, record->sensor_version) != 0 ||
-                   strcmp(request->scope_cgroup, record->scope_cgroup) != 0);
-}
 
 static bool find_queued(void *arg, const Telovix__Store__V1__OrderRecord *record) {
   *(bool *)arg = record->state == TLX_ORDER_QUEUED;
@@ -205,9 +217,31 @@ static void note_rejected(struct tlx_call *call, const struct op_report *op) {
   for (unsigned i = 0; i < REPORT_REJECT_COUNT; i++) {
     char message[64];
     if (!*op->rejected[i]) continue;
-    snprintf(message, sizeof message, "result of %s", op->rejected[i]);
+    snprintf(message, sizeof message, "report of %s", op->rejected[i]);
     deny_note(call, "sensor_rejected", op->sensor_id, report_reject_word(i), message);
   }
+}
+
+/* What was committed becomes known here. */
+static void remember(struct console *console, const struct op_report *op) {
+  struct live_sensor *live = live_find(console->live, op->sensor_id);
+  if (!live) return;
+  struct live_engine *engine = &live->engine;
+  engine->n_tamper_audits += op->n_tamper_audits;
+  if (op->n_changed_rules) engine->is_complete = false; /* to be looked at again */
+  if (!op->has_in_force) return;
+  engine->is_settled = true;
+  memcpy(engine->settled.epoch, op->in_force.epoch, sizeof engine->settled.epoch);
+  memcpy(engine->settled.digest, op->in_force.digest, sizeof engine->settled.digest);
+  engine->settled.generation = op->in_force.generation;
+}
+
+static void tell_watchers(struct console *console, const struct op_report *op) {
+  for (unsigned i = 0; i < op->n_changed; i++)
+    watch_order_changed(console->watch, op->changed[i]);
+  for (unsigned i = 0; i < op->n_changed_rules; i++)
+    watch_rule_changed(console->watch, op->changed_rules[i]);
+  if (op->n_events_stored) watch_events_added(console->watch);
 }
 
 static void reported(struct op *base) {
@@ -215,11 +249,15 @@ static void reported(struct op *base) {
   struct tlx_call *call = svc_op_call(base);
   struct console *console = console_of(call);
   if (base->status.code == TLX_GRPC_OK) {
-    for (unsigned i = 0; i < op->n_changed; i++)
-      watch_order_changed(console->watch, op->changed[i]);
+    remember(console, op);
+    tell_watchers(console, op);
     note_rejected(call, op);
-    if (op->first_seen || op->n_changed) watch_sensor_changed(console->watch, op->sensor_id);
-    answer(call, op->acknowledged, op->n_acknowledged);
+    answer(call,
+           &(struct acknowledged){.order_ids = op->acknowledged,
+                                  .n_order_ids = op->n_acknowledged,
+                                  .event_stream = op->has_event_stream ? op->event_stream : NULL});
+    if (op->first_seen || op->n_changed || op->n_changed_rules)
+      watch_sensor_changed(console->watch, op->sensor_id);
   } else {
     svc_fail_status(call, &base->status);
   }
@@ -227,19 +265,25 @@ static void reported(struct op *base) {
   op_report_free(op);
 }
 
+/* What of a heartbeat must be stored. */
+struct durable {
+  bool first_seen, has_facts, has_queued, has_droppable;
+};
+
 static void submit_report(struct tlx_call *call, const Telovix__V1__HeartbeatRequest *request,
-                          const struct live_sensor *live, bool first_seen, bool has_facts,
-                          bool deliver) {
+                          struct live_sensor *live, const struct durable *durable) {
+  struct console *console = console_of(call);
   struct op_report *op = calloc(1, sizeof *op);
-  if (!op) {
+  if (!op || beat_copy(request, durable->has_facts, live->last_seen_wall_ms, op) != 0) {
+    op_report_free(op);
     svc_fail(call, REASON_NO_MEMORY);
     return;
   }
   snprintf(op->sensor_id, sizeof op->sensor_id, "%s", live->sensor_id);
-  copy_results(op, request);
-  if (has_facts) copy_facts(op, request);
-  op->first_seen = first_seen;
-  op->deliver = deliver;
+  op->first_seen = durable->first_seen;
+  op->deliver = durable->has_queued;
+  op->tamper_audits_max = live_tamper_budget(console->live, live);
+  memcpy(op->epoch, console->epoch, sizeof op->epoch);
   snprintf(op->seen.sensor_id, sizeof op->seen.sensor_id, "%s", live->sensor_id);
   op->seen.last_seen_wall_ms = live->last_seen_wall_ms;
   op->seen.boot_ns = live->boot_ns;
@@ -247,8 +291,27 @@ static void submit_report(struct tlx_call *call, const Telovix__V1__HeartbeatReq
   snprintf(op->seen.peer_address, sizeof op->seen.peer_address, "%s", live->peer_address);
   op->op.run = op_report_run;
   op->op.done = reported;
-  op->op.cost = sizeof *op;
   svc_submit(call, &op->op, NULL, NULL);
+}
+
+/* What it says of the host, as far as it lives in memory alone. */
+static void take_live(struct tlx_call *call, const Telovix__V1__HeartbeatRequest *request,
+                      struct live_sensor *live) {
+  struct console *console = console_of(call);
+  struct live_beat beat;
+  live_touch(console->live, live, request->boot_id.data, request->boot_ns,
+             tlx_call_client_ip(call));
+  peers_add(console->peers, tlx_call_client_ip(call));
+  if (request->usage)
+    live_usage(console->live, live, request->usage->rss_bytes, request->usage->cpu_ms,
+               request->counters ? request->counters->error_lines : live->error_lines);
+  beat_live(request, &beat);
+  live_beat(console->live, live, &beat);
+  if (!request->engine) return;
+  struct tlx_buf packed TLX_CLEANUP(tlx_buf_done) = {0};
+  tlx_pb_pack(&request->engine->base, &packed);
+  if (packed.err || live_engine_report(live, packed.data, packed.len, request->engine->reason) != 0)
+    tlx_warn(RULE, "no memory for the engine report of %s", live->sensor_id);
 }
 
 void svc_heartbeat(struct tlx_call *call, const ProtobufCMessage *message) {
@@ -256,9 +319,9 @@ void svc_heartbeat(struct tlx_call *call, const ProtobufCMessage *message) {
   struct console *console = console_of(call);
   struct tlx_txn *txn TLX_AUTOTXN = NULL;
   struct tlx_status status;
-  bool has_queued = false;
+  struct durable durable = {.first_seen = false};
   tlx_status_clear(&status);
-  check_heartbeat(request, &status);
+  beat_check(request, &status);
   if (status.code != TLX_GRPC_OK) {
     svc_fail_status(call, &status);
     return;
@@ -270,28 +333,29 @@ void svc_heartbeat(struct tlx_call *call, const ProtobufCMessage *message) {
   }
   if (!svc_begin(call, &txn)) return;
   const Telovix__Store__V1__SensorRecord *record = tlx_sensor_get(txn, live->sensor_id);
-  tlx_order_each_open(txn, live->sensor_id, find_queued, &has_queued);
+  tlx_order_each_open(txn, live->sensor_id, find_queued, &durable.has_queued);
   check_witness(call, txn, request->audit_head);
   if (!svc_read_ok(call, txn)) return;
   if (!record) {
     svc_fail(call, REASON_CERTIFICATE_UNKNOWN);
     return;
   }
-  live_touch(console->live, live, request->boot_id.data, request->boot_ns,
-             tlx_call_client_ip(call));
-  peers_add(console->peers, tlx_call_client_ip(call));
-  if (request->usage)
-    live_usage(console->live, live, request->usage->rss_bytes, request->usage->cpu_ms,
-               request->counters ? request->counters->error_lines : live->error_lines);
+  take_live(call, request, live);
+  look_at_rules(txn, live, record->desired_generation);
   watch_sensor_changed(console->watch, live->sensor_id);
-  bool first_seen = record->trust_state == OP_TRUST_BOOTSTRAP_PENDING;
-  bool has_facts = facts_differ(request, record);
+  durable.first_seen = record->trust_state == OP_TRUST_BOOTSTRAP_PENDING;
+  durable.has_facts = beat_facts_differ(request, record);
+  durable.has_droppable = has_droppable(txn, live);
+  if (!svc_read_ok(call, txn)) return;
   tlx_txn_abort(txn);
   txn = NULL;
-  if (request->n_kill_results || first_seen || has_facts || has_queued)
-    submit_report(call, request, live, first_seen, has_facts, has_queued);
+  if (request->n_kill_results || request->n_rule_reports || request->n_events ||
+      durable.first_seen || durable.has_facts || durable.has_queued || durable.has_droppable)
+    submit_report(call, request, live, &durable);
   else
-    answer(call, NULL, 0);
+    answer(call, &(struct acknowledged){.event_stream = request->event_stream.len
+                                                            ? request->event_stream.data
+                                                            : NULL});
 }
 
 /* ---- wake ---- */

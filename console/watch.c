@@ -11,6 +11,7 @@
 #include "console/convert.h"
 #include "console/limits.h"
 #include "console/svc.h"
+#include "console/watch_int.h"
 #include "rpc/limits.h"
 #include "storage/order_tbl.h"
 #include "storage/sensor_tbl.h"
@@ -49,13 +50,6 @@ struct seen {
   char sensor_id[32];
   uint64_t digest, next_change_mono_ms; /* digest 0 = nobody was told yet */
   UT_hash_handle hh;
-};
-
-struct watch {
-  struct console *console;
-  struct order_watcher *orders;
-  struct fleet_watcher *fleets;
-  struct seen *seen; /* kept while there is a fleet watcher */
 };
 
 static void pump(struct fleet_watcher *watcher);
@@ -170,19 +164,34 @@ static void on_fleet_cancelled(struct tlx_call *call, void *arg) {
   tlx_call_unref(call);
 }
 
-/* FNV-1a over what a watcher is told of: status, health with its reasons, trust, connection. */
+static uint64_t add_to_hash(uint64_t hash, const void *data, size_t len) {
+  for (size_t i = 0; i < len; i++)
+    hash = (hash ^ ((const uint8_t *)data)[i]) * 0x100000001b3u;
+  return hash;
+}
+
+static uint64_t add_name(uint64_t hash, const Telovix__V1__DesiredName *name) {
+  if (!name) return add_to_hash(hash, "-", 1);
+  hash = add_to_hash(hash, name->epoch.data, name->epoch.len);
+  hash = add_to_hash(hash, &name->generation, sizeof name->generation);
+  return add_to_hash(hash, name->digest.data, name->digest.len);
+}
+
+/* FNV-1a over what a watcher is told of: status, health with its reasons, trust, connection, what
+ * is wanted, what is in force, and where the engine stands. */
 static uint64_t digest_of(const Telovix__V1__Sensor *sensor) {
   uint64_t hash = 0xcbf29ce484222325u;
   char text[128];
-  snprintf(text, sizeof text, "%d %d %d %d %d %d", sensor->status, sensor->health_state,
+  snprintf(text, sizeof text, "%d %d %d %d %d %d %u %d", sensor->status, sensor->health_state,
            sensor->trust_state, sensor->trust_health, sensor->unconfirmed_since_restart,
-           sensor->connected);
-  for (const char *at = text; *at; at++)
-    hash = (hash ^ (uint8_t)*at) * 0x100000001b3u;
+           sensor->connected, sensor->rules, sensor->engine ? (int)sensor->engine->state : -1);
+  hash = add_to_hash(hash, text, strlen(text));
   for (size_t i = 0; i < sensor->n_health_reasons; i++)
-    for (const char *at = sensor->health_reasons[i]->reason; *at; at++)
-      hash = (hash ^ (uint8_t)*at) * 0x100000001b3u;
-  return hash;
+    hash = add_to_hash(hash, sensor->health_reasons[i]->reason,
+                       strlen(sensor->health_reasons[i]->reason));
+  if (sensor->engine)
+    hash = add_to_hash(hash, sensor->engine->backend, strlen(sensor->engine->backend));
+  return add_name(add_name(hash, sensor->desired), sensor->in_force);
 }
 
 static struct seen *seen_of(struct watch *watch, const char *sensor_id) {
@@ -267,8 +276,8 @@ static void pump(struct fleet_watcher *watcher) {
   }
 }
 
-static unsigned count_watches(const struct watch *watch, const char *operator_name) {
-  unsigned n = 0;
+unsigned watch_count(const struct watch *watch, const char *operator_name) {
+  unsigned n = watch_event_count(watch, operator_name);
   for (const struct fleet_watcher *at = watch->fleets; at; at = at->next)
     n += strcmp(at->operator_name, operator_name) == 0;
   return n;
@@ -276,7 +285,7 @@ static unsigned count_watches(const struct watch *watch, const char *operator_na
 
 void watch_fleet(struct watch *watch, struct tlx_call *call, bool include_revoked) {
   const char *operator_name = caller_of(call)->name;
-  if (count_watches(watch, operator_name) >= WATCHES_PER_OPERATOR_MAX) {
+  if (watch_count(watch, operator_name) >= WATCHES_PER_OPERATOR_MAX) {
     svc_fail(call, REASON_TOO_MANY_WATCHES);
     return;
   }
@@ -340,6 +349,7 @@ static bool note_sensor(void *arg, const Telovix__Store__V1__SensorRecord *recor
 void watch_turn(struct watch *watch) {
   struct seen *seen, *next;
   uint64_t now_mono_ms = tlx_mono_ms(watch->console->clock);
+  watch_rule_turn(watch);
   if (!watch->fleets) return;
   if (!watch->seen) {
     struct tlx_txn *txn TLX_AUTOTXN = NULL;
@@ -360,6 +370,8 @@ void watch_end_all(struct watch *watch, const struct tlx_status *status) {
     tlx_call_fail(call, status);
     tlx_call_unref(call);
   }
+  watch_rule_end_all(watch, status);
+  watch_event_end_all(watch, status);
   while (watch->fleets) {
     struct tlx_call *call = tlx_call_ref(watch->fleets->call);
     drop_fleet_watcher(watch->fleets);

@@ -5,9 +5,9 @@
 #include "console/console.h"
 #include "rpc/call.h"
 
-/* Operators' open streams: one order until its end, or the whole fleet. Each gets the current state
- * first, then the changes; what changes faster than a reader reads is folded, so that no queue
- * grows. Loop thread. */
+/* Operators' open streams: one order or rule until its end, events, or the whole fleet. Each gets
+ * the current state first, then the changes; what changes faster than a reader reads is folded, so
+ * that no queue grows. Loop thread. */
 struct watch;
 
 /* 0 or -ENOMEM; |console| must outlive it. */
@@ -17,6 +17,17 @@ void watch_free(struct watch *watch);
 /* Streams the order |order_id|, and ends the call with OK after its end state; unknown_order when
  * there is none, watch_too_slow when the reader does not read. */
 void watch_order(struct watch *watch, struct tlx_call *call, const char *order_id);
+/* The same for a rule (watch_rule.c): until the host confirmed its removal; unknown_rule. */
+void watch_rule(struct watch *watch, struct tlx_call *call, const char *rule_id);
+/* A rule was changed, observed otherwise, or dropped: its watchers are told. */
+void watch_rule_changed(struct watch *watch, const char *rule_id);
+/* Streams the events with a number above |last_no| (watch_event.c), of one sensor or (empty) of
+ * all, until the caller ends it; too_many_watches as for the fleet; watch_too_slow for a reader
+ * that is WATCH_EVENTS_LAG_MAX behind. */
+void watch_events(struct watch *watch, struct tlx_call *call, const char *sensor_id,
+                  uint64_t last_no);
+/* Events were stored: who watches them is told. */
+void watch_events_added(struct watch *watch);
 /* Streams the fleet, in the order of node names first, until the caller ends it. RESOURCE_EXHAUSTED
  * too_many_watches above WATCHES_PER_OPERATOR_MAX. */
 void watch_fleet(struct watch *watch, struct tlx_call *call, bool include_revoked);

@@ -349,9 +349,10 @@ class Api:
     def __init__(self, address, profile=None, channel_credentials=None, options=()):
         if channel_credentials is None:
             channel_credentials = credentials(profile)
-        # No client waits long for a Console that restarts in the middle of a test.
+        # No client waits long for a Console that restarts in the middle of a test; but the second of these is also how
+        # long an attempt may take, handshake included, and a busy machine takes its time.
         self.channel = grpc.secure_channel(address, channel_credentials, options=[
-            ("grpc.initial_reconnect_backoff_ms", 50), ("grpc.min_reconnect_backoff_ms", 50),
+            ("grpc.initial_reconnect_backoff_ms", 50), ("grpc.min_reconnect_backoff_ms", 5000),
             ("grpc.max_reconnect_backoff_ms", 500), *options])
 
     def method(self, name):
