@@ -34,6 +34,8 @@ def write(tree, name, text):
     ("console/a.c", "#include <lmdb.h>\n"),
     ("sensor/a.c", '#include "storage/txn.h"\n'),
     ("sensor/a.c", "#include <bpf/libbpf.h>\n"),
+    ("sensor/a.c", '#include "exec_tp.skel.h"\n'),
+    ("console/a.c", '#include "bpf-progs/tlx_abi.h"\n'),
     ("client/a.c", '#include "storage/txn.h"\n'),
 ])
 def test_forbidden_include(tree, name, text):
@@ -44,6 +46,42 @@ def test_forbidden_include(tree, name, text):
 def test_allowed_include(tree):
     write(tree, "storage/a.c", '#include "pki/digest.h"\n#include <lmdb.h>\n#include "common/err.h"\n')
     assert not list(check.check_includes(tree))
+
+
+def test_kernel_side_includes(tree):
+    write(tree, "sensor/bpf_a.c", '#include <bpf/bpf.h>\n#include "exec_tp.skel.h"\n#include "bpf-progs/tlx_abi.h"\n')
+    write(tree, "sensor/a.c", '#include "bpf-progs/tlx_abi.h"\n')
+    assert not list(check.check_includes(tree))
+
+
+PROGRAM = ("// SPDX-License-Identifier: GPL-2.0-or-later\n/* Stops.\n *\n * - Hook: one.\n * - Denied: all.\n"
+           " * - On failure it is open. */\n")
+
+
+@pytest.mark.parametrize("text", [
+    PROGRAM + "#include <stdio.h>\n",
+    PROGRAM + '#include "sensor/engine.h"\n',
+    PROGRAM + '#include "absent.bpf.h"\n',
+    PROGRAM.replace("Denied", "Note"),
+    PROGRAM.replace("SPDX", "SPD"),
+    PROGRAM + "long BPF_PROG(tlx_sixteen_chars, int a) {\n",
+    PROGRAM + '} tlx_sixteen_chars SEC(".maps");\n',
+])
+def test_programs(tree, text):
+    (tree / "bpf-progs/include").mkdir(parents=True)
+    write(tree, "bpf-progs/a.bpf.c", PROGRAM + "#include <bpf/bpf_helpers.h>\nint tlx_a(void *ctx) {\n")
+    assert not list(check.check_programs(tree))
+    write(tree, "bpf-progs/a.bpf.c", text)
+    assert len(list(check.check_programs(tree))) == 1
+
+
+def test_forgotten_programs_test(tree):
+    (tree / "test/bpf").mkdir(parents=True)
+    write(tree, "test/bpf/CMakeLists.txt", "foreach(name exec)\n")
+    write(tree, "test/bpf/test_exec.c", "")
+    assert not list(check.check_tests_built(tree))
+    write(tree, "test/bpf/test_a.c", "")
+    assert len(list(check.check_tests_built(tree))) == 1
 
 
 def test_forgotten_files(tree):
