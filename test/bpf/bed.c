@@ -111,8 +111,13 @@ void bed_begin(struct bed *bed) {
 }
 
 struct bpf_object *bed_open(struct bed *bed, bool *ret_adopted) {
-  struct bpf_object_options options = {
-      .pin_folder = bed->pins, .scope_cgroup_id = bed->cgroup_id, .scope_level = bed->cgroup_level};
+  const char *may = getenv("TELOVIX_HOST_SCOPE");
+  cr_assert(!bed->whole_host || (may && strcmp(may, "1") == 0),
+            "this machine is not the test's alone");
+  struct bpf_object_options options = {.pin_folder = bed->pins,
+                                       .whole_host = bed->whole_host,
+                                       .scope_cgroup_id = bed->cgroup_id,
+                                       .scope_level = bed->cgroup_level};
   struct bpf_object *object = NULL;
   char why[240] = "";
   int err = bpf_object_open(&options, why, ret_adopted, &object);

@@ -23,6 +23,7 @@ struct bed {
   char canary[96], program[96],
       trace[96]; /* program: writes |trace| with its first instructions, exits with BED_RAN */
   int guard_fd;
+  bool whole_host; /* in guests only; set between bed_begin and bed_engine */
   enum bpf_backend backend;
   struct bpf_object *object;
   struct bpf_file *file;
