@@ -142,9 +142,30 @@ void sensor_view_row(struct output_table *table, const Telovix__V1__Sensor *sens
   if (wide) wide_cells(table, sensor);
 }
 
+/* "desired 7 | in force 6, differs". */
+static void format_generation(const Telovix__V1__Sensor *sensor, char *out, size_t size) {
+  char wanted[32] = "none", found[32] = "not known";
+  if (sensor->desired)
+    snprintf(wanted, sizeof wanted, "%llu", (unsigned long long)sensor->desired->generation);
+  if (sensor->in_force)
+    snprintf(found, sizeof found, "%llu", (unsigned long long)sensor->in_force->generation);
+  snprintf(out, size, "desired %s | in force %s%s%s", wanted, found, sensor->in_force ? ", " : "",
+           sensor->in_force ? sensor_view_agreement(sensor) : "");
+}
+
+/* Whatever a watch tells of stands in the line: two lines that are the same would say nothing. */
 void sensor_view_line(const Telovix__V1__Sensor *sensor) {
-  char status[64], health[64], coloured[96], node[256], reasons[512], shown[512];
+  char status[64], health[64], trust[64], coloured[96], engine[256], generation[128];
+  char node[1024], reasons[512], rest[2048], shown[4096];
   format_reasons(sensor, reasons, sizeof reasons);
+  format_engine(sensor, engine, sizeof engine);
+  format_generation(sensor, generation, sizeof generation);
+  snprintf(rest, sizeof rest, "%s  %s, %s  engine %s  rules %u, %s%s%.512s%s",
+           *reasons ? reasons : "-",
+           output_word(&telovix__v1__trust_state__descriptor, (int)sensor->trust_state, trust),
+           sensor->connected ? "connected" : "not connected", *engine ? engine : "not known",
+           sensor->rules, generation, *sensor->scope_cgroup ? "  [trial scope " : "",
+           sensor->scope_cgroup, *sensor->scope_cgroup ? "]" : "");
   printf("%s  %s  %s  %s  %s\n", tlx_text_escape(sensor->node_name, SIZE_MAX, node, sizeof node),
          sensor->sensor_id,
          output_word(&telovix__v1__sensor_status__descriptor, (int)sensor->status, status),
@@ -152,7 +173,7 @@ void sensor_view_line(const Telovix__V1__Sensor *sensor) {
              health_colour(sensor->health_state),
              output_word(&telovix__v1__health_state__descriptor, (int)sensor->health_state, health),
              coloured, sizeof coloured),
-         *reasons ? tlx_text_escape(reasons, SIZE_MAX, shown, sizeof shown) : "-");
+         tlx_text_escape(rest, SIZE_MAX, shown, sizeof shown));
   fflush(stdout);
 }
 
@@ -173,13 +194,7 @@ static void print_engine(const Telovix__V1__Sensor *sensor) {
     output_line("  capability", text);
   }
   if (engine) rule_view_gaps(engine->gaps, engine->n_gaps);
-  char wanted[32] = "none", found[32] = "not known";
-  if (sensor->desired)
-    snprintf(wanted, sizeof wanted, "%llu", (unsigned long long)sensor->desired->generation);
-  if (sensor->in_force)
-    snprintf(found, sizeof found, "%llu", (unsigned long long)sensor->in_force->generation);
-  snprintf(text, sizeof text, "desired %s | in force %s%s%s", wanted, found,
-           sensor->in_force ? ", " : "", sensor->in_force ? sensor_view_agreement(sensor) : "");
+  format_generation(sensor, text, sizeof text);
   output_line("generation", text);
   snprintf(text, sizeof text, "%s (%s ago)", output_time(sensor->enforcement_verified_at, time),
            output_age_at(sensor->enforcement_verified_at, sensor->last_seen_at,

@@ -10,7 +10,8 @@
 struct output_table *sensor_view_table(bool wide);
 /* Adds one row; |wide| as for the table. |table| NULL is fine. */
 void sensor_view_row(struct output_table *table, const Telovix__V1__Sensor *sensor, bool wide);
-/* One line: name, id, status, health, reasons; flushed. */
+/* One line, escaped and flushed: name, id, status, health, reasons, trust, connection, engine,
+ * rules, desired and in force, trial scope. */
 void sensor_view_line(const Telovix__V1__Sensor *sensor);
 /* Everything, a line for each thing. */
 void sensor_view_print(const Telovix__V1__Sensor *sensor);

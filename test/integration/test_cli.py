@@ -32,7 +32,9 @@ def test_wrong_usage_is_one_line_and_status_2(words):
 @pytest.mark.parametrize("words", [
     ("telovix-console",), ("telovix-console", "init"), ("telovix-console", "run"), ("telovix-console", "verify"), ("telovix-sensor",),
     ("telovix-sensor", "enroll"), ("telovix-sensor", "run"), ("telovix-sensor", "status"), ("telovixctl",), ("telovixctl", "sensors"),
-    ("telovixctl", "sensors", "list"), ("telovixctl", "kill"), ("telovixctl", "token"), ("telovixctl", "audit"), ("telovixctl", "kills")])
+    ("telovixctl", "sensors", "list"), ("telovixctl", "kill"), ("telovixctl", "token"), ("telovixctl", "audit"),
+    ("telovixctl", "kills"), ("telovixctl", "block"), ("telovixctl", "rules"), ("telovixctl", "rules", "mode"),
+    ("telovixctl", "events"), ("telovixctl", "events", "list")])
 def test_help_on_each_level_names_the_exit_statuses(words):
     result = call(*words, "--help")
     assert result.returncode == 0 and result.stderr == ""
@@ -69,7 +71,8 @@ def test_the_audit_log_names_roles(fleet):
 
 def test_a_watch_shows_each_sensor_once_until_it_changes(running):
     lines = running.ctl("sensors", "watch", "--timeout", "3s").stdout.splitlines()
-    assert len(lines) == 1 and lines[0].startswith("web-1"), lines
+    assert lines and lines[0].startswith("web-1"), lines
+    assert all(before != after for before, after in zip(lines, lines[1:])), "what is told again has changed"
 
 
 def test_the_longest_names_can_be_used(fleet):

@@ -146,9 +146,16 @@ Test(sensor_view, tables) {
 Test(sensor_view, a_line) {
   Telovix__V1__Sensor sensor = sensor_ready();
   sensor.node_name = (char *)"web\033";
+  sensor.status = TELOVIX__V1__SENSOR_STATUS__SENSOR_STATUS_HEALTHY;
+  sensor.health_state = TELOVIX__V1__HEALTH_STATE__HEALTH_STATE_WATCH;
+  sensor.trust_state = TELOVIX__V1__TRUST_STATE__TRUST_STATE_TRUSTED;
   sensor.unconfirmed_since_restart = true;
+  sensor.connected = true;
+  found.generation = 6;
   capture_start(&out);
   sensor_view_line(&sensor);
-  cr_assert(strstr(capture_stop(&out), "web\\x1B  sensor_1111111111111111  "), "%s", out.text);
-  expect("  unconfirmed_since_restart\n");
+  cr_assert_str_eq(capture_stop(&out),
+                   "web\\x1B  sensor_1111111111111111  healthy  watch  unconfirmed_since_restart  "
+                   "trusted, connected  engine ready (fmod_ret)  rules 3, desired 7 | in force 6, "
+                   "differs  [trial scope /test/a]\n");
 }
