@@ -413,3 +413,108 @@ Test(health, the_next_change_is_exact) {
     cr_assert_str_neq(then, now, "step %d: did not change", i);
   }
 }
+
+/* ---- enforcement ---- */
+
+Test(health, engine_down) {
+  struct health_input input = healthy();
+  input.is_engine_down = true;
+  struct health health = compute(&input);
+  cr_assert_eq(health.state, STATE(CRITICAL));
+  cr_assert_str_eq(reason_of(&health), "engine_down");
+  cr_assert_str_eq(health.reasons[0].value, "down");
+  cr_assert_str_eq(health.reasons[0].limit, "ready");
+  input.engine_reason = "canary_ran";
+  health = compute(&input);
+  cr_assert_str_eq(health.reasons[0].value, "canary_ran");
+  input.engine_reason = "";
+  health = compute(&input);
+  cr_assert_str_eq(health.reasons[0].value, "down");
+  /* It stays what it was when the sensor falls silent, and the worst decides. */
+  input.last_seen_mono_ms = NOW - 400000;
+  health = compute(&input);
+  cr_assert_eq(health.state, STATE(CRITICAL));
+  cr_assert(health.is_silent);
+}
+
+Test(health, tampered_until_15_minutes_after_the_repair) {
+  struct health_input input = healthy();
+  input.tampered_until_mono_ms = NOW + 1;
+  struct health health = compute(&input);
+  cr_assert_eq(health.state, STATE(CRITICAL));
+  cr_assert_str_eq(reason_of(&health), "enforcement_tampered");
+  cr_assert_str_eq(health.reasons[0].value, "repaired 899 s ago");
+  cr_assert_str_eq(health.reasons[0].limit, "none in 15 min");
+  cr_assert_eq(health.next_change_mono_ms, NOW + 1);
+  input.tampered_until_mono_ms = NOW;
+  health = compute(&input);
+  cr_assert_eq(health.n_reasons, 0);
+  input.tampered_until_mono_ms = NOW + HEALTH_TAMPERED_MS;
+  health = compute(&input);
+  cr_assert_str_eq(health.reasons[0].value, "repaired 0 s ago");
+}
+
+Test(health, rules_that_failed) {
+  struct health_input input = healthy();
+  input.n_rules_failed = 1;
+  struct health health = compute(&input);
+  cr_assert_eq(health.state, STATE(DEGRADED));
+  cr_assert_str_eq(reason_of(&health), "rule_failed");
+  cr_assert_str_eq(health.reasons[0].value, "1 failed");
+  cr_assert_str_eq(health.reasons[0].limit, "none");
+}
+
+Test(health, rollback) {
+  struct health_input input = healthy();
+  input.desired_rollback = true;
+  input.desired_generation = 7;
+  input.in_force_generation = 9;
+  struct health health = compute(&input);
+  cr_assert_eq(health.state, STATE(DEGRADED));
+  cr_assert_str_eq(reason_of(&health), "desired_rollback");
+  cr_assert_str_eq(health.reasons[0].value, "wanted 7");
+  cr_assert_str_eq(health.reasons[0].limit, "in force 9");
+}
+
+Test(health, losses_of_five_minutes) {
+  struct health_input input = healthy();
+  input.n_events_lost = 12;
+  input.last_event_loss_mono_ms = NOW - 299999;
+  struct health health = compute(&input);
+  cr_assert_eq(health.state, STATE(WATCH));
+  cr_assert_str_eq(reason_of(&health), "event_loss");
+  cr_assert_str_eq(health.reasons[0].value, "12 lost");
+  cr_assert_str_eq(health.reasons[0].limit, "none in 5 min");
+  cr_assert_eq(health.next_change_mono_ms, NOW + 1);
+  input.last_event_loss_mono_ms = NOW - 300000;
+  health = compute(&input);
+  cr_assert_eq(health.n_reasons, 0);
+  input.last_event_loss_mono_ms = 0;
+  health = compute(&input);
+  cr_assert_eq(health.n_reasons, 0);
+}
+
+Test(health, coverage) {
+  struct health_input input = healthy();
+  input.coverage_partial = true;
+  struct health health = compute(&input);
+  cr_assert_eq(health.state, STATE(WATCH));
+  cr_assert_str_eq(reason_of(&health), "coverage_partial");
+  cr_assert_str_eq(health.reasons[0].value, "in part");
+  cr_assert_str_eq(health.reasons[0].limit, "whole");
+}
+
+Test(health, the_critical_ones_in_a_sentence) {
+  struct health_input input = healthy();
+  char text[128];
+  struct health health = compute(&input);
+  cr_assert_str_eq(health_critical_text(&health, text, sizeof text), "");
+  input.is_engine_down = true;
+  input.coverage_partial = true;
+  input.n_rules_failed = 3;
+  input.tampered_until_mono_ms = NOW + 1000;
+  health = compute(&input);
+  cr_assert_str_eq(health_critical_text(&health, text, sizeof text),
+                   "engine_down, enforcement_tampered");
+  cr_assert_str_eq(health_critical_text(&health, text, 8), "engine_");
+}

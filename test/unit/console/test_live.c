@@ -476,3 +476,133 @@ Test(live, a_wake_that_could_not_be_sent_is_not_lost) {
     cr_assert_eq(call.n_refs, 1);
   }
 }
+
+/* ---- enforcement ---- */
+
+#define SECOND_NS 1000000000ull
+
+static struct live_sensor *beaten(uint64_t boot_ns, const struct live_beat *beat) {
+  static const uint8_t boot_id[16] = {1};
+  struct live_sensor *sensor = live_get(live, "sensor_a");
+  live_touch(live, sensor, boot_id, boot_ns, "192.0.2.1");
+  live_beat(live, sensor, beat);
+  return sensor;
+}
+
+static struct health_input input_of(const struct live_sensor *sensor) {
+  struct health_input input = {0};
+  live_health_input(live, sensor, &input);
+  return input;
+}
+
+Test(live, times_of_the_host_are_put_on_our_clocks) {
+  struct live_beat beat = {.has_beat = true,
+                           .state = 3,
+                           .verified_boot_ns = 997 * SECOND_NS,
+                           .repaired_boot_ns = 900 * SECOND_NS};
+  struct live_sensor *sensor = beaten(1000 * SECOND_NS, &beat);
+  cr_assert_eq(sensor->engine.verified_wall_ms, WALL_START - 3000);
+  cr_assert_eq(sensor->engine.tampered_until_mono_ms, MONO_START + 800000);
+  /* 15 minutes, and not a millisecond more. */
+  beat.repaired_boot_ns = 100 * SECOND_NS;
+  sensor = beaten(1000 * SECOND_NS, &beat);
+  cr_assert_eq(sensor->engine.tampered_until_mono_ms, 0);
+  beat.repaired_boot_ns += 1000000;
+  sensor = beaten(1000 * SECOND_NS, &beat);
+  cr_assert_eq(sensor->engine.tampered_until_mono_ms, MONO_START + 1);
+  /* From the host's future: now. */
+  beat.repaired_boot_ns = beat.verified_boot_ns = 2000 * SECOND_NS;
+  sensor = beaten(1000 * SECOND_NS, &beat);
+  cr_assert_eq(sensor->engine.verified_wall_ms, WALL_START);
+  cr_assert_eq(sensor->engine.tampered_until_mono_ms, MONO_START + 900000);
+  /* Never, and unsaid. */
+  beat.repaired_boot_ns = beat.verified_boot_ns = 0;
+  sensor = beaten(1000 * SECOND_NS, &beat);
+  cr_assert_eq(sensor->engine.verified_wall_ms + sensor->engine.tampered_until_mono_ms, 0);
+}
+
+Test(live, what_a_beat_says_reaches_health) {
+  struct live_beat beat = {.has_beat = true,
+                           .state = 5,
+                           .has_in_force = true,
+                           .in_force = {.generation = 7},
+                           .desired_rollback = true,
+                           .coverage_partial = true};
+  struct health_input input = input_of(beaten(1, &beat));
+  cr_assert(input.is_engine_down && input.desired_rollback && input.coverage_partial);
+  cr_assert_eq(input.in_force_generation, 7);
+  beat.state = 3;
+  cr_assert_not(input_of(beaten(1, &beat)).is_engine_down);
+  /* A beat without the engine takes back what is not said any more. */
+  beat = (struct live_beat){.has_beat = false, .state = 5};
+  input = input_of(beaten(1, &beat));
+  cr_assert_not(input.is_engine_down || input.desired_rollback || input.coverage_partial);
+  cr_assert_not(live_find(live, "sensor_a")->engine.has_in_force);
+}
+
+Test(live, losses_are_added_up_while_they_come) {
+  struct live_beat beat = {.has_counters = true, .events_lost = 100};
+  struct health_input input = input_of(beaten(1, &beat));
+  cr_assert_eq(input.last_event_loss_mono_ms, 0, "the first count may be days old");
+  beat.events_lost = 103;
+  input = input_of(beaten(1, &beat));
+  cr_assert_eq(input.last_event_loss_mono_ms, MONO_START);
+  cr_assert_eq(input.n_events_lost, 3);
+  tlx_clock_fake_advance(&fake, 299999);
+  beat.events_lost = 104;
+  input = input_of(beaten(1, &beat));
+  cr_assert_eq(input.n_events_lost, 4);
+  cr_assert_eq(input_of(beaten(1, &beat)).last_event_loss_mono_ms, MONO_START + 299999, "no news");
+  tlx_clock_fake_advance(&fake, 300000);
+  /* The sensor started again: all of it is new; and the old sum is over. */
+  beat.events_lost = 2;
+  input = input_of(beaten(1, &beat));
+  cr_assert_eq(input.n_events_lost, 2);
+  beat.events_lost = 0;
+  cr_assert_eq(input_of(beaten(1, &beat)).n_events_lost, 2);
+}
+
+Test(live, the_engine_report_is_kept) {
+  struct live_sensor *sensor = live_get(live, "sensor_a");
+  cr_assert_eq(live_engine_report(sensor, "abc", 3, "no_btf"), 0);
+  cr_assert_eq(live_engine_report(sensor, "defgh", 5, ""), 0);
+  cr_assert_eq(sensor->engine.report.len, 5);
+  cr_assert_arr_eq(sensor->engine.report.data, "defgh", 5);
+  cr_assert_str_eq(sensor->engine.reason, "");
+}
+
+Test(live, asked_for_everything_once_in_a_while) {
+  struct live_sensor *sensor = live_get(live, "sensor_a");
+  cr_assert(live_may_ask_all(live, sensor));
+  cr_assert_not(live_may_ask_all(live, sensor));
+  tlx_clock_fake_advance(&fake, REPORT_ALL_INTERVAL_MS - 1);
+  cr_assert_not(live_may_ask_all(live, sensor));
+  tlx_clock_fake_advance(&fake, 1);
+  cr_assert(live_may_ask_all(live, sensor));
+}
+
+Test(live, budget_of_tampering) {
+  struct live_sensor *sensor = live_get(live, "sensor_a");
+  cr_assert_eq(live_tamper_budget(live, sensor), TAMPER_AUDITS_PER_MIN);
+  sensor->engine.n_tamper_audits = TAMPER_AUDITS_PER_MIN - 1;
+  cr_assert_eq(live_tamper_budget(live, sensor), 1);
+  sensor->engine.n_tamper_audits += 5;
+  cr_assert_eq(live_tamper_budget(live, sensor), 0);
+  tlx_clock_fake_advance(&fake, 59999);
+  cr_assert_eq(live_tamper_budget(live, sensor), 0);
+  tlx_clock_fake_advance(&fake, 1);
+  cr_assert_eq(live_tamper_budget(live, sensor), TAMPER_AUDITS_PER_MIN);
+}
+
+Test(live, names_are_compared_together) {
+  struct live_name a = {.generation = 3}, b = a;
+  cr_assert(live_name_equal(&a, &b));
+  b.generation = 4;
+  cr_assert_not(live_name_equal(&a, &b));
+  b = a;
+  b.epoch[15] = 1;
+  cr_assert_not(live_name_equal(&a, &b));
+  b = a;
+  b.digest[31] = 1;
+  cr_assert_not(live_name_equal(&a, &b));
+}
