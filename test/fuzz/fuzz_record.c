@@ -4,13 +4,16 @@
  * the third the length of the key; key and value follow. */
 #include <ftw.h>
 
+#include "common/err.h"
 #include "common/log.h"
 #include "fuzz.h"
 #include "storage/audit_tbl_int.h"
+#include "storage/event_tbl.h"
 #include "storage/maintain.h"
 #include "storage/meta_tbl.h"
 #include "storage/operator_tbl.h"
 #include "storage/order_tbl_int.h"
+#include "storage/rule_tbl.h"
 #include "storage/sensor_tbl.h"
 #include "storage/table.h"
 #include "storage/token_tbl.h"
@@ -104,6 +107,8 @@ EACH(on_token, TokenRecord)
 EACH(on_order, OrderRecord)
 EACH(on_audit, AuditRecord)
 EACH(on_operator, OperatorRecord)
+EACH(on_rule, RuleRecord)
+EACH(on_event, EventRecord)
 
 static void read_all(struct tlx_txn *txn) {
   unsigned n = 0;
@@ -116,11 +121,55 @@ static void read_all(struct tlx_txn *txn) {
   tlx_order_each(txn, NULL, UINT64_MAX, on_order, &n);
   tlx_order_each_due(txn, UINT64_MAX, on_order, &n);
   tlx_operator_each(txn, on_operator, &n);
+  tlx_rule_each(txn, NULL, NULL, NULL, on_rule, &n);
+  tlx_event_each(txn, NULL, UINT64_MAX, on_event, &n);
+  tlx_event_each_after(txn, NULL, 0, on_event, &n);
+  tlx_event_is_due(txn, UINT64_MAX);
 }
 
 static void append_audit(struct tlx_txn *txn) {
   const struct tlx_audit_entry entry = {.action_type = "fuzz", .detail = "{\"a\":1}"};
   tlx_audit_append(txn, &entry);
+}
+
+/* A rule needs its sensor; each change names a set, and that name never goes back. The input itself
+ * may lie beside it as a further rule of the sensor. */
+static void use_rule(struct tlx_txn *txn, Telovix__Store__V1__RuleRecord *rule) {
+  Telovix__Store__V1__SensorRecord sensor = TELOVIX__STORE__V1__SENSOR_RECORD__INIT;
+  struct tlx_rule_usage usage;
+  unsigned n = 0;
+  sensor.sensor_id = rule->sensor_id;
+  sensor.node_name = (char *)"x";
+  tlx_sensor_put(txn, &sensor);
+  tlx_rule_add(txn, rule);
+  if (tlx_txn_err(txn)) return;
+  must(rule->changed_generation == 1);
+  must(tlx_rule_count(txn, rule->sensor_id) >= 1);
+  tlx_rule_observe(txn, rule);
+  bool was_removing = rule->removing;
+  rule->removing = true;
+  tlx_rule_change(txn, rule);
+  must(tlx_txn_err(txn) == (was_removing ? TLX_E_CONFLICT : 0));
+  if (was_removing) return;
+  tlx_rule_usage(txn, rule->sensor_id, &usage);
+  must(usage.n_removing >= 1);
+  tlx_rule_each(txn, rule->sensor_id, NULL, NULL, on_rule, &n);
+  must(n == usage.n_desired + usage.n_removing);
+  tlx_rule_remove(txn, rule->rule_id);
+  must(!tlx_rule_get(txn, rule->rule_id));
+  must(tlx_sensor_get(txn, rule->sensor_id)->desired_generation == 2);
+}
+
+static void use_event(struct tlx_txn *txn, Telovix__Store__V1__EventRecord *event) {
+  unsigned n = 0;
+  for (int i = 0; i < 3; i++)
+    tlx_event_add(txn, event, 2);
+  if (tlx_txn_err(txn)) return;
+  must(tlx_event_count(txn, event->sensor_id) == 2);
+  tlx_event_each(txn, event->sensor_id, UINT64_MAX, on_event, &n);
+  must(n == 2);
+  tlx_event_expire(txn, event->received_wall_ms, 10);
+  must(tlx_event_count(txn, event->sensor_id) == 2);
 }
 
 /* Everything that the record's own names lead to. */
@@ -149,6 +198,10 @@ static void use(struct tlx_txn *txn, enum tlx_table table, const uint8_t *data, 
     tlx_operator_put(txn, (void *)record);
   } else if (table == TLX_TABLE_REQUEST) {
     tlx_request_put(txn, "anna", "r1", (void *)record);
+  } else if (table == TLX_TABLE_RULE) {
+    use_rule(txn, (void *)record);
+  } else if (table == TLX_TABLE_EVENT) {
+    use_event(txn, (void *)record);
   } else if (table == TLX_TABLE_META) {
     tlx_meta_put(txn, (void *)record);
   }
