@@ -12,9 +12,13 @@
 #include "sensor/engine.h"
 #include "sensor/rule_report.h"
 
+/* Events that come one after another go with one heartbeat. */
+#define EVENT_BEAT_MS 250u
+
 struct enforcement {
   struct enforcement_options options;
   struct engine *engine;
+  uv_timer_t event_timer;
   struct event_queue events;
   struct rule_report report;
   bool unsaved; /* the set in force is not on disk */
@@ -116,6 +120,16 @@ static void on_changed(void *arg) {
   enforcement->options.beat(enforcement->options.arg);
 }
 
+static void on_event_timer(uv_timer_t *timer) {
+  on_changed(timer->data);
+}
+
+static void queue_event(struct enforcement *enforcement, const struct queued_event *event) {
+  event_queue_add(&enforcement->events, event);
+  if (!uv_is_active((uv_handle_t *)&enforcement->event_timer))
+    uv_timer_start(&enforcement->event_timer, on_event_timer, EVENT_BEAT_MS, 0);
+}
+
 static void on_event(void *arg, const struct tlx_event *event, const struct engine_rule *rule) {
   struct enforcement *enforcement = arg;
   bool would = event->action == TLX_ACTION_WOULD;
@@ -131,7 +145,7 @@ static void on_event(void *arg, const struct tlx_event *event, const struct engi
   char comm[64], path[512];
   snprintf(queued.comm, sizeof queued.comm, "%.15s", event->comm);
   snprintf(queued.rule_id, sizeof queued.rule_id, "%s", rule ? rule->rule_id : "");
-  event_queue_add(&enforcement->events, &queued);
+  queue_event(enforcement, &queued);
   tlx_notice(RULE, "execution %s rule=%s path=%s pid=%u ppid=%u uid=%u comm=%s",
              would ? "observed" : "blocked", queued.rule_id,
              tlx_text_escape(rule ? rule->path : "", SIZE_MAX, path, sizeof path), event->pid,
@@ -148,7 +162,7 @@ static void on_tampered(void *arg, const struct bpf_tamper *tamper) {
   };
   snprintf(queued.detail, sizeof queued.detail, "%s; %s", tamper->how,
            tamper->repaired ? "repaired" : "could not be repaired");
-  event_queue_add(&enforcement->events, &queued);
+  queue_event(enforcement, &queued);
   tlx_error(BPF, "enforcement was tampered with: %s %s", tamper->what, queued.detail);
 }
 
@@ -271,18 +285,25 @@ int enforcement_new(const struct enforcement_options *options,
     free(enforcement);
     return err;
   }
+  uv_timer_init(options->loop, &enforcement->event_timer);
+  enforcement->event_timer.data = enforcement;
   if (state_desired(options->state)) apply(enforcement);
   *ret_enforcement = enforcement;
   return 0;
 }
 
-static void on_engine_closed(void *arg) {
-  struct enforcement *enforcement = arg;
+static void on_event_timer_closed(uv_handle_t *handle) {
+  struct enforcement *enforcement = handle->data;
   void (*closed)(void *arg) = enforcement->closed;
   void *closed_arg = enforcement->closed_arg;
   event_queue_done(&enforcement->events);
   free(enforcement);
   if (closed) closed(closed_arg);
+}
+
+static void on_engine_closed(void *arg) {
+  struct enforcement *enforcement = arg;
+  uv_close((uv_handle_t *)&enforcement->event_timer, on_event_timer_closed);
 }
 
 void enforcement_close(struct enforcement *enforcement, void (*closed)(void *arg), void *arg) {

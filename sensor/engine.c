@@ -88,11 +88,13 @@ static void fill_view(struct engine *engine, unsigned which) {
   if (core->object) (void)bpf_maps_stats(core->object, &view->stats);
 }
 
-/* Whether the Console should hear of it before its next heartbeat. Hits and times can wait. */
+/* Whether the Console should hear of it before its next heartbeat. Times of verification can wait.
+ */
 static bool is_news(const struct engine_view *a, const struct engine_view *b) {
   if (a->state != b->state || a->backend != b->backend || a->gaps != b->gaps ||
       a->has_in_force != b->has_in_force || a->coverage_partial != b->coverage_partial ||
       a->repaired_boot_ns != b->repaired_boot_ns || a->n_rules != b->n_rules ||
+      a->stats.acted != b->stats.acted || a->stats.would != b->stats.would ||
       strcmp(a->reason, b->reason) != 0 ||
       memcmp(&a->in_force, &b->in_force, sizeof a->in_force) != 0)
     return true;
@@ -140,6 +142,7 @@ static void finish_close(struct engine *engine) {
   desired_free(engine->wanted);
   free(engine->rules[0]);
   free(engine->rules[1]);
+  core_leave(&engine->core);
   core_done(&engine->core);
   free(engine);
   if (closed) closed(arg);

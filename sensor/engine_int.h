@@ -56,6 +56,9 @@ struct core {
   uint32_t n_passes;
 };
 
+/* At an orderly end: a host that shall enforce nothing keeps nothing of ours; else everything stays
+ * in force. */
+void core_leave(struct core *core);
 /* Frees what the core owns; pinned objects go on. */
 void core_done(struct core *core);
 /* One pass. |desired| (borrowed) NULL = as before. Worker thread; never fails: what failed stands

@@ -274,6 +274,12 @@ void core_pass(struct core *core, const struct desired *desired) {
   refuse_all(core);
 }
 
+void core_leave(struct core *core) {
+  if (!core->object || !core->in_force || core->n_rules) return;
+  int err = bpf_object_remove(core->object);
+  if (err) tlx_warn(BPF, "programs without rules stay loaded: %s", tlx_err_text(err));
+}
+
 void core_done(struct core *core) {
   core_free_rules(core);
   bpf_object_close(core->object);

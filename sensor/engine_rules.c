@@ -146,9 +146,14 @@ void core_compile(struct core *core) {
 
 /* ---- slots ---- */
 
-static bool slot_is_taken(const struct core *core, uint32_t slot) {
+static bool slot_has_rule(const struct core *core, uint32_t slot) {
   for (size_t i = 0; i < core->n_rules; i++)
     if (core->rules[i]->slot == slot) return true;
+  return false;
+}
+
+static bool slot_is_taken(const struct core *core, uint32_t slot) {
+  if (slot_has_rule(core, slot)) return true;
   for (size_t i = 0; i < core->n_image; i++)
     if (core->image[i].rule.slot == slot) return true;
   return false;
@@ -157,7 +162,7 @@ static bool slot_is_taken(const struct core *core, uint32_t slot) {
 static uint32_t former_slot_of(const struct core *core, const struct core_rule *rule) {
   for (size_t i = 0; i < core->n_former; i++) {
     const struct bpf_image_entry *former = &core->former[i];
-    if (former->rule.slot == TLX_SLOT_CANARY || slot_is_taken(core, former->rule.slot)) continue;
+    if (former->rule.slot == TLX_SLOT_CANARY || slot_has_rule(core, former->rule.slot)) continue;
     for (size_t k = 0; k < rule->n_entries; k++)
       if (memcmp(&rule->entries[k].key, &former->key, sizeof former->key) == 0)
         return former->rule.slot;
