@@ -17,12 +17,14 @@ const volatile bool tlx_reads = true;
 
 #define TLX_OVERLAYFS_MAGIC 0x794c7630
 
-/* mmap_file gets no file for an anonymous mapping. Kernels differ in what the verifier believes of
- * that argument:
- * - 6.1: any BTF pointer may be NULL, and reads are guarded.
- * - later: arguments of LSM hooks are "trusted", so never NULL. A comparison with zero is removed
- * as always false, and the unguarded read behind it brings the kernel down.
- * - latest: the argument is marked nullable, and only a comparison with zero lifts that mark.
+/* mmap_file gets no file for an anonymous mapping, and kernels differ in what the verifier believes
+ * of that argument:
+ * - 6.1: any BTF pointer may be NULL, and reads through it are guarded.
+ * - later: arguments of LSM hooks are "trusted", so never NULL, and reads are not guarded. 6.12.117
+ * keeps a comparison with zero all the same; a verifier that drops it as always false would let the
+ * kernel read through NULL.
+ * - since "bpf: annotate file argument as __nullable in bpf_lsm_mmap_file" (end of 2025): only a
+ *   comparison with zero makes the argument usable.
  *
  * So: compare with zero, then with the first page, which no verifier decides beforehand. The empty
  * assembly keeps the compiler from making one comparison of the two. */

@@ -172,6 +172,8 @@ void bed_engine(struct bed *bed) {
       snprintf(reasons + strlen(reasons), sizeof reasons - strlen(reasons), "%s: %.200s. ",
                bpf_backend_word(backend), why);
   }
+  printf("bed: backend %s\n", bpf_backend_word(bed->backend));
+  fflush(stdout);
   if (bed->backend) return;
   /* A backend that was asked for by name must work. */
   cr_assert_null(wanted, "%s", reasons);

@@ -108,6 +108,29 @@ Test(object, a_successor_adopts_the_same_links) {
   cr_expect(is_blocked());
 }
 
+/* With and without the reading of kernel text the instructions, and so the tags, are the same. */
+Test(object, programs_that_read_something_else_are_not_adopted) {
+  char why[240] = "", name[64];
+  uint32_t before = link_id();
+  const uint32_t zero = 0;
+  struct tlx_self self;
+  snprintf(name, sizeof name, "%s_self", bpf_backend_word(bed.backend));
+  int fd = bpf_obj_get(pin(name));
+  cr_assert_geq(fd, 0);
+  cr_assert_eq(bpf_map_lookup_elem(fd, &zero, &self), 0);
+  self.reads = !self.reads;
+  cr_assert_eq(bpf_map_update_elem(fd, &zero, &self, BPF_ANY), 0);
+  close(fd);
+  forget_object();
+  bool adopted = false;
+  bed.object = bed_open(&bed, &adopted);
+  cr_expect(adopted);
+  cr_assert_eq(bpf_object_attach(bed.object, bed.backend, why), 0, "%s", why);
+  cr_assert_eq(bpf_object_keep(bed.object, why), 0, "%s", why);
+  cr_expect_neq(link_id(), before);
+  cr_expect(is_blocked());
+}
+
 Test(object, dropping_leaves_what_was_there) {
   char why[240] = "";
   uint32_t before = link_id();
