@@ -42,11 +42,12 @@ struct live_engine {
   struct tlx_buf report;
   char reason[48];
   uint32_t n_rules_failed;
-  /* The set in force for which removed rules were dropped, and the desired generation and boot for
-   * which every rule has its report: what need not be looked at again with each heartbeat. */
+  /* The set in force, and the desired generation, for which removed rules were dropped; and the
+   * desired generation and boot for which every rule has its report: what need not be looked at
+   * again with each heartbeat. */
   bool is_settled, is_complete;
   struct live_name settled;
-  uint64_t complete_generation;
+  uint64_t settled_generation, complete_generation;
   uint8_t complete_boot_id[16];
   uint64_t all_asked_mono_ms; /* when the sensor was last asked for everything; 0 = never */
   uint64_t tamper_minute_mono_ms;

@@ -164,6 +164,7 @@ void op_report_run(struct op *base, struct tlx_txn *txn) {
   for (unsigned i = 0; i < op->n_results; i++)
     take_result(op, txn, &op->results[i]);
   op_report_rules(op, txn);
+  op->desired_generation = sensor->desired_generation;
   op_report_removals(op, txn, sensor);
   op_report_events(op, txn, sensor);
   if (op->deliver && sensor->trust_state != OP_TRUST_REVOKED) deliver(op, txn);

@@ -87,6 +87,7 @@ struct op_report {
       *changed_rules)[32]; /* heap array: ids of rules that were observed otherwise, or are gone */
   unsigned n_changed_rules;
   unsigned n_events_stored, n_tamper_audits;
+  uint64_t desired_generation; /* by which |in_force| was judged */
 };
 /* "foreign_order". Static storage. */
 const char *report_reject_word(enum report_reject reject);

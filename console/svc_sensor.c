@@ -74,15 +74,18 @@ static void look_at_rules(struct tlx_txn *txn, struct live_sensor *live,
 }
 
 /* Whether the set in force tells for the first time that rules are gone. */
-static bool has_droppable(struct tlx_txn *txn, struct live_sensor *live) {
+static bool has_droppable(struct tlx_txn *txn, struct live_sensor *live,
+                          uint64_t desired_generation) {
   struct live_engine *engine = &live->engine;
   struct desired_look look;
   if (!engine->has_in_force ||
-      (engine->is_settled && live_name_equal(&engine->settled, &engine->in_force)))
+      (engine->is_settled && engine->settled_generation == desired_generation &&
+       live_name_equal(&engine->settled, &engine->in_force)))
     return false;
   desired_look(txn, live->sensor_id, live->boot_id, &engine->in_force, &look);
   if (look.n_droppable) return true;
   engine->settled = engine->in_force;
+  engine->settled_generation = desired_generation;
   engine->is_settled = true;
   return false;
 }
@@ -231,6 +234,7 @@ static void remember(struct console *console, const struct op_report *op) {
   if (op->n_changed_rules) engine->is_complete = false; /* to be looked at again */
   if (!op->has_in_force) return;
   engine->is_settled = true;
+  engine->settled_generation = op->desired_generation;
   memcpy(engine->settled.epoch, op->in_force.epoch, sizeof engine->settled.epoch);
   memcpy(engine->settled.digest, op->in_force.digest, sizeof engine->settled.digest);
   engine->settled.generation = op->in_force.generation;
@@ -345,7 +349,7 @@ void svc_heartbeat(struct tlx_call *call, const ProtobufCMessage *message) {
   watch_sensor_changed(console->watch, live->sensor_id);
   durable.first_seen = record->trust_state == OP_TRUST_BOOTSTRAP_PENDING;
   durable.has_facts = beat_facts_differ(request, record);
-  durable.has_droppable = has_droppable(txn, live);
+  durable.has_droppable = has_droppable(txn, live, record->desired_generation);
   if (!svc_read_ok(call, txn)) return;
   tlx_txn_abort(txn);
   txn = NULL;
