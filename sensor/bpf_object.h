@@ -6,9 +6,12 @@
 #include "sensor/bpf_caps.h"
 
 /* Programs, links and maps of the exec rules: loaded, attached, pinned, adopted from a former
- * process, verified, repaired. Pins live in PIN_FOLDER/TLX_ABI_VERSION/: maps `cfg`, `rules`,
- * `stats`, `count`, `events`, links `BACKEND_HOOK`. A pin outlives this process; closing our
- * descriptors detaches nothing that is pinned.
+ * process, verified, repaired. A pin outlives this process; closing our descriptors detaches
+ * nothing that is pinned. Pins live in PIN_FOLDER/TLX_ABI_VERSION/:
+ * - cfg, rules, stats, count, events: the shared maps; image: the inner map in force.
+ * - BACKEND_HOOK: links; BACKEND_HOOK_prog: the program of each, by whose tag a successor knows it;
+ *   BACKEND_self: the map that the programs of one load have for themselves.
+ * - NAME_new: what a process was killed in the middle of; it enforces, and the next keep sweeps it.
  *
  * Not thread-safe: one thread at a time (the engine's worker). */
 struct bpf_object;
@@ -33,10 +36,12 @@ struct bpf_tampers {
   unsigned n;
 };
 
-/* Opens the pinned maps of a former process, after checking type, sizes and BTF layout, or makes
- * and pins new ones. Nothing is attached by it. |ret_adopted| says whether pins of a former process
- * are in use: then what they enforce goes on enforcing. 0; -ENOENT (no bpffs), -EPERM, another
- * negative errno, with words in |why|. */
+/* Opens the pinned maps of a former process, after checking owner, type, sizes and BTF layout, or
+ * makes new ones, which bpf_object_keep pins in their place. Nothing is attached by it.
+ * |ret_adopted| says whether pins of a former process are in use: then what they enforce goes on
+ * enforcing. So does what cannot be adopted, until bpf_object_keep. 0; -ENOENT (no BPF file
+ * system), -EPERM (a capability is missing, or the folder is somebody else's), another negative
+ * errno, with words in |why|. */
 int bpf_object_open(const struct bpf_object_options *options, char why[240], bool *ret_adopted,
                     struct bpf_object **ret_object);
 /* Closes our descriptors; pinned objects go on. NULL is fine. */
