@@ -80,6 +80,8 @@ struct engine_options {
   void *arg;
 };
 
+/* Begins with a pass at once, without rules until engine_set_desired. 0, -ENOMEM, or the errors of
+ * host_cgroup_id for the scope. The strings of |options| are copied. */
 int engine_new(const struct engine_options *options, struct engine **ret_engine);
 /* Takes |desired| (heap, desired_new). The latest one wins; a pass that runs is not disturbed. */
 void engine_set_desired(struct engine *engine, struct desired *desired);

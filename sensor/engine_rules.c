@@ -131,6 +131,26 @@ static void compile_one(struct core *core, struct core_rule *rule,
                        result);
 }
 
+/* Two names of one folder may have one hash, and the image holds one of them: the other file is
+ * then found by looking again, which is said. */
+static void drop_name_of_same_hash(const struct core *core, size_t which,
+                                   struct rule_result *result) {
+  struct core_rule *rule = core->rules[which];
+  for (size_t i = 0; i < which; i++) {
+    const struct core_rule *other = core->rules[i];
+    for (size_t k = 0; k < rule->n_entries; k++) {
+      for (size_t m = 0; m < other->n_entries && k < rule->n_entries; m++) {
+        if (memcmp(&rule->entries[k].key, &other->entries[m].key, sizeof rule->entries[k].key) !=
+                0 ||
+            strcmp(rule->entries[k].rule.name, other->entries[m].rule.name) == 0)
+          continue;
+        rule->entries[k] = rule->entries[--rule->n_entries];
+        result->gaps |= 1u << RULE_GAP_NAMES;
+      }
+    }
+  }
+}
+
 void core_compile(struct core *core) {
   struct rule_block_host host = {.backend = core->backend,
                                  .reads_names = bpf_object_reads_names(core->object),
@@ -139,6 +159,7 @@ void core_compile(struct core *core) {
   if (!result) return; /* as before: the next pass tries again */
   for (size_t i = 0; i < core->n_rules; i++) {
     compile_one(core, core->rules[i], &host, result);
+    drop_name_of_same_hash(core, i, result);
     note_result(core, core->rules[i], result);
   }
   free(result);

@@ -249,7 +249,8 @@ def test_without_a_console_the_rules_of_the_disk_hold(bed):
     # As after a reboot: nothing is pinned any more.
     for path in sorted((pathlib.Path(bed.sensor.bpffs) / "telovix").rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
-    assert bed.run([program]).word == RAN
+    # The kernel lets go of programs a little later.
+    wait_for(lambda: bed.run([program]).word == RAN, "nothing is in force any more")
     bed.restart(wait=False)
     wait_for(lambda: bed.status()["rules"] and bed.status()["rules"][0]["state"] == "applied", "the rule is in force again")
     assert bed.run([program]).word == STOPPED
