@@ -94,7 +94,7 @@ static bool send_order(struct order_watcher *watcher) {
   tlx_arena_done(&arena);
   if (err == TLX_E_LIMIT)
     svc_fail(call, REASON_WATCH_TOO_SLOW);
-  else if (err == -ENOMEM)
+  else if (err) /* whatever it is: an orderly end would say that the order has ended */
     svc_fail(call, REASON_NO_MEMORY);
   else if (over)
     tlx_call_end(call);

@@ -92,10 +92,8 @@ static bool update(struct rule_watcher *watcher) {
   int err = send_if_new(watcher, txn, record);
   if (err == TLX_E_LIMIT)
     svc_fail(call, REASON_WATCH_TOO_SLOW);
-  else if (err == -ENOMEM)
+  else if (err) /* whatever it is: an orderly end would say that the rule is gone */
     svc_fail(call, REASON_NO_MEMORY);
-  else if (err)
-    tlx_call_end(call);
   return !err;
 }
 
