@@ -196,11 +196,13 @@ static const char *const state_words[] = {[RULE_PENDING] = "pending",
                                           [RULE_REFUSED] = "refused",
                                           [RULE_FAILED] = "failed"};
 
-/* jansson takes UTF-8 alone. */
+/* jansson takes UTF-8 alone. Whoever shows it escapes it. */
 static json_t *text_of(const char *text) {
-  char shown[8192];
+  char repaired[4096];
   if (tlx_text_utf8_valid(text, strlen(text))) return json_string(text);
-  return json_string(tlx_text_escape(text, SIZE_MAX, shown, sizeof shown));
+  snprintf(repaired, sizeof repaired, "%s", text);
+  tlx_text_utf8_repair(repaired);
+  return json_string(repaired);
 }
 
 static json_t *describe_gaps(uint32_t gaps) {

@@ -35,11 +35,12 @@ static void to_message(const struct kill_result *result, Telovix__V1__KillResult
 
 void heartbeat_pack_result(const struct kill_result *result, struct tlx_buf *buf) {
   Telovix__V1__KillResult message;
-  char comm[4 * PROC_COMM_LEN + 1];
+  char comm[PROC_COMM_LEN];
   to_message(result, &message);
-  /* A process may call itself anything; the wire takes UTF-8 alone. */
-  if (!tlx_text_utf8_valid(result->comm, strlen(result->comm)))
-    message.comm = tlx_text_escape(result->comm, SIZE_MAX, comm, PROC_COMM_LEN);
+  /* A process may call itself anything; the wire takes UTF-8 alone. Whoever shows it escapes it. */
+  memcpy(comm, result->comm, sizeof comm);
+  tlx_text_utf8_repair(comm);
+  message.comm = comm;
   tlx_pb_pack(&message.base, buf);
 }
 

@@ -36,13 +36,14 @@ static Telovix__V1__RuleGap **make_gaps(uint32_t gaps, size_t *ret_n, struct tlx
   return list;
 }
 
-/* A file may have any name; the wire takes UTF-8 alone. */
+/* A file may have any name; the wire takes UTF-8 alone. Whoever shows it escapes it. */
 static char *wire_text(const char *text, struct tlx_arena *arena) {
   static char empty[] = "";
-  size_t len = strlen(text), size = 4 * len + 1;
-  if (tlx_text_utf8_valid(text, len)) return (char *)text;
-  char *out = tlx_arena_alloc(arena, size);
-  return out ? tlx_text_escape(text, len, out, size) : empty;
+  if (tlx_text_utf8_valid(text, strlen(text))) return (char *)text;
+  char *out = tlx_arena_strdup(arena, text);
+  if (!out) return empty;
+  tlx_text_utf8_repair(out);
+  return out;
 }
 
 /* ---- rules ---- */
