@@ -63,7 +63,6 @@ static enum output_colour engine_colour(const Telovix__V1__Sensor *sensor) {
   switch (sensor->engine ? sensor->engine->state
                          : TELOVIX__V1__ENGINE_STATE__ENGINE_STATE_UNSPECIFIED) {
   case TELOVIX__V1__ENGINE_STATE__ENGINE_STATE_UNSPECIFIED:
-  case TELOVIX__V1__ENGINE_STATE__ENGINE_STATE_IDLE:
     return COLOUR_NONE;
   case TELOVIX__V1__ENGINE_STATE__ENGINE_STATE_STARTING:
     return COLOUR_WARN;

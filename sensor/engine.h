@@ -29,7 +29,6 @@ struct engine;
 
 /* Numbers of telovix.v1.EngineState. */
 enum engine_state {
-  ENGINE_IDLE = 1,
   ENGINE_STARTING = 2,
   ENGINE_READY = 3,
   ENGINE_UNAVAILABLE = 4,
