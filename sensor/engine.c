@@ -80,7 +80,8 @@ static void fill_view(struct engine *engine, unsigned which) {
   view->state = core->backend ? ENGINE_READY : core->was_proved ? ENGINE_DOWN : ENGINE_UNAVAILABLE;
   if (core->backend == BPF_BACKEND_TRACEPOINT)
     view->gaps = 1u << RULE_GAP_LOADER | 1u << RULE_GAP_GLOBAL_INIT | 1u << RULE_GAP_SCRIPT_FILE;
-  if (core->object && !bpf_object_reads_names(core->object)) view->gaps |= 1u << RULE_GAP_NAMES;
+  if (core->object && !bpf_object_reads_names(core->object))
+    view->gaps |= 1u << RULE_GAP_NAMES | 1u << RULE_GAP_OVERLAY;
   for (size_t i = 0; i < core->n_rules; i++) {
     fill_rule(&rules[i], core->rules[i], core->backend, core->object);
     view->coverage_partial |= lacks_kernel(&rules[i].result);

@@ -269,7 +269,7 @@ static uint32_t find_gaps(const struct rule_block *rule, const struct rule_block
     gaps |= 1u << RULE_GAP_LOADER | 1u << RULE_GAP_GLOBAL_INIT;
     if (!rule->has_current) gaps |= 1u << RULE_GAP_SCRIPT_FILE;
   }
-  if (!host->reads_names) gaps |= 1u << RULE_GAP_NAMES;
+  if (!host->reads_names) gaps |= 1u << RULE_GAP_NAMES | 1u << RULE_GAP_OVERLAY;
   if (found->is_script) gaps |= 1u << RULE_GAP_SCRIPT_ARGUMENT;
   if (found->is_symlink) gaps |= 1u << RULE_GAP_SYMLINK;
   if (rule->dropped_former) gaps |= 1u << RULE_GAP_FORMER_FILES;

@@ -52,6 +52,8 @@ enum rule_reason {
   X(BTRFS, "btrfs", false,                                                                         \
     "on btrfs the file is known by directory and name only: hard links elsewhere run")             \
   X(NAMES, "names", true, "a file that replaces this one is found within 5 s, not at once")        \
+  X(OVERLAY, "overlay", true,                                                                      \
+    "of an overlay's file and the file behind it only the one at the path is known")               \
   X(FORMER_FILES, "former_files", false,                                                           \
     "more files stood here than are remembered: the oldest runs again")                            \
   X(AFTER_BOOT, "after_boot", false,                                                               \

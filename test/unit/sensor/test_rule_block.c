@@ -119,6 +119,11 @@ Test(rule_block, a_file_that_is_not_there_yet) {
   world.host.reads_names = false;
   compile(&world);
   cr_assert_eq(world.result.reason, RULE_REASON_NAMES_UNREADABLE);
+  write_program(&world, "prog");
+  compile(&world);
+  cr_assert_eq(world.result.state, RULE_APPLIED);
+  cr_assert(has_gap(&world, RULE_GAP_NAMES));
+  cr_assert(has_gap(&world, RULE_GAP_OVERLAY));
   world_done(&world);
 }
 
