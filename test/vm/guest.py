@@ -124,7 +124,7 @@ class Guest:
         self.disks, self.link = [pathlib.Path(disk) for disk in disks], link
         modules = [*modules, *(["virtio_blk"] if self.disks else []), *(["virtio_net"] if link else [])]
         self.settings = {"BPFFS": "1" if bpffs else "", "HIDE_BTF": "1" if hide_btf else "",
-                         "KERNEL": str(KERNELS / kernel), "MODULES": " ".join(modules), "HOSTNAME": "guest"}
+                         "TREE": str(ROOT), "KERNEL": str(KERNELS / kernel), "MODULES": " ".join(modules), "HOSTNAME": "guest"}
         self.append = ["console=ttyS0", "quiet", "panic=-1", f"telovix.tree={ROOT}",
                        *([f"lsm={','.join(lsm)}"] if lsm is not None else []),
                        *([f"lockdown={lockdown}"] if lockdown else []), *append]
