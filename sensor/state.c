@@ -17,6 +17,9 @@
 #define SCHEMA 1u
 /* The Console's time alone is worth a write only so often: it serves a host whose clock is dead. */
 #define TIME_SAVE_MS (10ull * 60 * 1000)
+/* The audit head moves with every order, and nobody waits for it: it is written when the disk is
+ * not needed for what came with it. */
+#define HEAD_SAVE_MS 200u
 
 struct kept {
   struct kept *next;
@@ -55,7 +58,8 @@ struct state {
   void *desired_arg;
   uv_work_t work;
   unsigned working; /* index of the file in the worker */
-  bool is_working, closing;
+  uv_timer_t head_timer;
+  bool is_working, closing, timer_closed;
   void (*closed)(void *arg);
   void *arg;
 };
@@ -187,12 +191,22 @@ static void save_next(struct state *state) {
     state->is_working = false;
     tlx_buf_done(&file->content);
   }
-  if (state->closing) finish_close(state);
+  if (state->closing && state->timer_closed) finish_close(state);
 }
 
 static void mark_dirty(struct state *state, unsigned file) {
   state->files[file].dirty = true;
   if (!state->closing) save_next(state);
+}
+
+static void on_head_timer(uv_timer_t *timer) {
+  mark_dirty(timer->data, FILE_UPLINK);
+}
+
+static void on_timer_closed(uv_handle_t *handle) {
+  struct state *state = handle->data;
+  state->timer_closed = true;
+  save_next(state);
 }
 
 /* ---- reading ---- */
@@ -299,6 +313,8 @@ int state_open(const char *folder, uv_loop_t *loop, const struct tlx_clock *cloc
     return err;
   }
   state->closing = false;
+  uv_timer_init(loop, &state->head_timer);
+  state->head_timer.data = state;
   *ret_state = state;
   return 0;
 }
@@ -307,13 +323,15 @@ void state_close(struct state *state, void (*closed)(void *arg), void *arg) {
   state->closing = true;
   state->closed = closed;
   state->arg = arg;
+  if (uv_is_active((uv_handle_t *)&state->head_timer)) mark_dirty(state, FILE_UPLINK);
+  uv_close((uv_handle_t *)&state->head_timer, on_timer_closed);
   save_next(state);
 }
 
 bool state_is_saved(const struct state *state) {
   for (unsigned i = 0; i < FILE_COUNT; i++)
     if (state->files[i].dirty) return false;
-  return !state->is_working;
+  return !state->is_working && !uv_is_active((uv_handle_t *)&state->head_timer);
 }
 
 /* ---- results ---- */
@@ -401,7 +419,8 @@ void state_set_audit_head(struct state *state, uint64_t seq, const uint8_t hash[
     return;
   state->audit_seq = seq;
   memcpy(state->audit_hash, hash, sizeof state->audit_hash);
-  mark_dirty(state, FILE_UPLINK);
+  if (!state->closing && !uv_is_active((uv_handle_t *)&state->head_timer))
+    uv_timer_start(&state->head_timer, on_head_timer, HEAD_SAVE_MS, 0);
 }
 
 uint64_t state_certificate_wall_ms(const struct state *state) {

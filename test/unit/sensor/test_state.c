@@ -20,9 +20,12 @@
 int __real_rename(const char *from, const char *to);
 int __wrap_rename(const char *from, const char *to);
 static bool crash_before_rename;
+static char renamed[256]; /* names, in their order */
 
 int __wrap_rename(const char *from, const char *to) {
   if (crash_before_rename) _exit(42);
+  size_t len = strlen(renamed);
+  snprintf(renamed + len, sizeof renamed - len, "%s ", strrchr(to, '/') + 1);
   return __real_rename(from, to);
 }
 
@@ -341,6 +344,24 @@ Test(state, what_the_console_told) {
   cr_assert(state_set_addresses(world.state, addresses, 0));
   reopen(&world);
   cr_assert_eq(state_addresses(world.state, &list), 0);
+  world_done(&world);
+}
+
+/* The head moves with every order: its write must not stand before that of the order's result. */
+Test(state, the_audit_head_is_written_after_what_came_with_it) {
+  struct world world;
+  uint8_t hash[32];
+  world_init(&world);
+  set_head(&world, 5);
+  cr_expect_not(state_is_saved(world.state));
+  put(&world, "kill_1", "one");
+  set_head(&world, 6);
+  renamed[0] = '\0';
+  save(&world);
+  cr_expect_str_eq(renamed, "results uplink ");
+  set_head(&world, 7);
+  reopen(&world);
+  cr_expect_eq(state_audit_head(world.state, hash), 7, "not lost at an orderly end");
   world_done(&world);
 }
 
