@@ -137,15 +137,14 @@ static int adopt_maps(struct bpf_object *object, char why[240]) {
       snprintf(why, 240, "pin %s: %s", word, tlx_err_text(err));
     else
       err = bpf_load_check_map(i, object->maps[i].fd, why);
+    /* It can be read for ever and never be set again. */
+    if (!err && bpf_pin_is_frozen(object->maps[i].fd)) {
+      err = -EPERM;
+      snprintf(why, 240, "map %s was frozen", word);
+    }
   }
   if (!err && bpf_map_lookup_elem(object->maps[BPF_MAP_CFG].fd, &zero, &object->cfg) != 0)
     err = -errno;
-  /* A map that somebody froze can be read for ever and never be set again. */
-  if (!err &&
-      bpf_map_update_elem(object->maps[BPF_MAP_CFG].fd, &zero, &object->cfg, BPF_ANY) != 0) {
-    err = -errno;
-    snprintf(why, 240, "map cfg cannot be written: %s", tlx_err_text(err));
-  }
   if (err) close_maps(object);
   return err;
 }

@@ -70,9 +70,10 @@ int bpf_object_remove(struct bpf_object *object);
 int bpf_object_arm(struct bpf_object *object, bool armed);
 
 /* Compares everything that can be altered from outside with what we made: pins, link ids, program
- * ids and tags, attach state, map ids, tlx_cfg. Each difference is repaired where it can be
- * (re-pinned, attached anew) and noted. 0 when all is as it should be now (maybe after repair),
- * else a negative errno. The image of the rules: bpf_maps_verify. */
+ * ids and tags, attach state, map ids, frozen maps, tlx_cfg. Each difference is repaired where it
+ * can be (re-pinned, attached anew) and noted. 0 when all is as it should be now (maybe after
+ * repair); -EPERM, -EPROTO: this object cannot be repaired, only replaced by a new one; another
+ * negative errno. The image of the rules: bpf_maps_verify. */
 int bpf_object_verify(struct bpf_object *object, struct bpf_tampers *ret_tampers);
 
 /* Descriptors of the maps, owned by |object|. */

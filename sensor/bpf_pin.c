@@ -10,11 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 
 #include "bpf-progs/tlx_abi.h"
+#include "common/bytes.h"
 #include "common/cleanup.h"
 #include "common/err.h"
 #include "common/file.h"
@@ -60,7 +62,37 @@ int bpf_pin_folder_make(const char *pin_folder, char why[240], char ret_folder[B
   return err;
 }
 
+int bpf_pin_lock(const char *pin_folder, char why[240], int *lock_fd) {
+  char folder[BPF_PIN_PATH_MAX];
+  struct stat held, there;
+  if (*lock_fd >= 0 && fstat(*lock_fd, &held) == 0 && stat(pin_folder, &there) == 0 &&
+      held.st_dev == there.st_dev && held.st_ino == there.st_ino)
+    return 0;
+  int err = bpf_pin_folder_make(pin_folder, why, folder);
+  if (err) return err;
+  int fd TLX_AUTOCLOSE = open(pin_folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    err = errno == EWOULDBLOCK ? TLX_E_LOCKED : -errno;
+    snprintf(why, 240, err == TLX_E_LOCKED ? "another sensor enforces by the pins in %.120s" : "%s",
+             pin_folder);
+    return err;
+  }
+  if (*lock_fd >= 0) close(*lock_fd);
+  *lock_fd = TLX_TAKE_FD(fd);
+  return 0;
+}
+
 /* ---- objects ---- */
+
+bool bpf_pin_is_frozen(int fd) {
+  TLX_CLEANUP(tlx_buf_done) struct tlx_buf text;
+  char path[64];
+  tlx_buf_init(&text, 0);
+  snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
+  if (tlx_file_read(path, 4096, &text) != 0) return false;
+  tlx_buf_add_u8(&text, 0);
+  return !text.err && strstr((const char *)text.data, "\nfrozen:\t1");
+}
 
 int bpf_pin_id(int fd, enum bpf_pin_kind kind, uint32_t *ret_id) {
   static const char *const words[][2] = {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Pins: kernel objects as files of a BPF file system (Documentation/filesystems, bpf(2)
@@ -18,6 +19,14 @@ enum bpf_pin_kind {
  * latter. -ENOENT: no BPF file system there; -EPERM: the folder is somebody else's; -ENAMETOOLONG;
  * another negative errno. Words in |why|. */
 int bpf_pin_folder_make(const char *pin_folder, char why[240], char ret_folder[BPF_PIN_PATH_MAX]);
+
+/* Makes |pin_folder| and holds it against other processes: two that enforce by the same pins would
+ * undo each other's rules. |*lock_fd|, -1 at first, is the caller's; called again it does nothing
+ * while the folder is the one that is held. TLX_E_LOCKED: another process has it; else as
+ * bpf_pin_folder_make. */
+int bpf_pin_lock(const char *pin_folder, char why[240], int *lock_fd);
+/* Whether user space can never write the map |fd| again. */
+bool bpf_pin_is_frozen(int fd);
 
 /* Kind and id of an open object. 0; -EBADF (not a BPF object); -EPROTO (another kind). */
 int bpf_pin_id(int fd, enum bpf_pin_kind kind, uint32_t *ret_id);

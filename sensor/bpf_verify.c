@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/err.h"
@@ -36,6 +37,8 @@ static int check_pin(const struct bpf_object *object, const char *name, enum bpf
   int found = bpf_pin_open(object->folder, name, kind, &pinned_fd, &pinned_id);
   if (!found) close(pinned_fd);
   if (!found && pinned_id == id) return 0;
+  /* That is our own want, and says nothing about the pin. */
+  if (found == -EMFILE || found == -ENFILE || found == -ENOMEM) return found;
   int err = bpf_pin_put(object->folder, name, fd);
   snprintf(what, sizeof what, "%s %s", words[kind], name);
   if (!found)
@@ -46,6 +49,29 @@ static int check_pin(const struct bpf_object *object, const char *name, enum bpf
   else
     bpf_tampers_note(tampers, !err, what, "the pin held something else: %s", tlx_err_text(found));
   return err;
+}
+
+/* A frozen map is of no more use: nothing in it can be set, or set right, again. */
+static int check_frozen(const struct bpf_object *object, struct bpf_tampers *tampers) {
+  char what[64];
+  for (unsigned i = 0; i < BPF_MAP_COUNT; i++) {
+    if (!bpf_pin_is_frozen(object->maps[i].fd)) continue;
+    snprintf(what, sizeof what, "map %s", bpf_map_word(i));
+    bpf_tampers_note(tampers, false, what, "it was frozen");
+    return -EPERM;
+  }
+  return 0;
+}
+
+/* A folder of ours that was opened to others is closed again: what they may have put there is
+ * checked as ever. */
+static void close_folder(const char *path, struct bpf_tampers *tampers) {
+  struct stat st;
+  if (lstat(path, &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
+      !(st.st_mode & 07077))
+    return;
+  bool closed = chmod(path, 0700) == 0;
+  bpf_tampers_note(tampers, closed, "folder of pins", "it had mode %o", st.st_mode & 07777);
 }
 
 static int check_cfg(struct bpf_object *object, struct bpf_tampers *tampers) {
@@ -91,13 +117,17 @@ static int check_hook(struct bpf_set *set, unsigned at, struct bpf_tampers *tamp
 int bpf_object_verify(struct bpf_object *object, struct bpf_tampers *ret_tampers) {
   struct bpf_set *set = &object->current;
   char name[BPF_PIN_NAME_MAX], why[240] = "";
-  int first = object->maps[BPF_MAP_CFG].fd < 0 ? -EBADF : check_cfg(object, ret_tampers);
+  int first = object->maps[BPF_MAP_CFG].fd < 0 ? -EBADF : check_frozen(object, ret_tampers);
+  if (first) return first;
+  first = check_cfg(object, ret_tampers);
 #define CHECK(call)                                                                                \
   do {                                                                                             \
     int err_ = (call);                                                                             \
     if (!first) first = err_;                                                                      \
   } while (0)
-  if (!object->maps_pinned || first == -EBADF) return first;
+  if (!object->maps_pinned) return first;
+  close_folder(object->pin_folder, ret_tampers);
+  close_folder(object->folder, ret_tampers);
   CHECK(bpf_pin_folder_make(object->pin_folder, why, object->folder));
   for (unsigned i = 0; i < BPF_MAP_COUNT; i++)
     CHECK(check_pin(object, bpf_map_word(i), BPF_PIN_MAP, object->maps[i].fd, object->maps[i].id,

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "bed.h"
+#include "common/err.h"
 #include "sensor/bpf_layout.h"
 #include "sensor/bpf_load.h"
 #include "sensor/bpf_pin.h"
@@ -365,6 +366,48 @@ Test(object, what_cannot_be_repaired_is_an_error) {
   cr_assert_eq(bed_attach(&bed, bed.object, bed.backend), 0);
   cr_assert_eq(bpf_object_keep(bed.object, why), 0, "%s", why);
   cr_expect(is_blocked());
+}
+
+/* As the map of the scope: nothing could be published any more, whatever it holds now. */
+Test(object, frozen_maps_are_noticed) {
+  struct bpf_tampers tampers = {0};
+  int fd = bpf_obj_get(pin("rules"));
+  cr_assert_geq(fd, 0);
+  cr_expect_not(bpf_pin_is_frozen(fd));
+  cr_assert_eq(bpf_map_freeze(fd), 0);
+  cr_expect(bpf_pin_is_frozen(fd));
+  close(fd);
+  cr_expect_eq(bpf_object_verify(bed.object, &tampers), -EPERM);
+  cr_assert_eq(tampers.n, 1);
+  cr_expect_str_eq(tampers.list[0].what, "map rules");
+  cr_expect(is_blocked());
+}
+
+Test(object, a_folder_opened_to_others_is_closed_again) {
+  struct stat st;
+  cr_assert_eq(chmod(bed.pins, 0755), 0);
+  expect_tamper("folder of pins", "mode 755");
+  cr_assert_eq(stat(bed.pins, &st), 0);
+  cr_expect_eq(st.st_mode & 07777, 0700);
+}
+
+Test(object, pins_are_held_by_one_process) {
+  char why[240] = "";
+  int mine = -1, other = -1;
+  cr_assert_eq(bpf_pin_lock(bed.pins, why, &mine), 0, "%s", why);
+  int held = mine;
+  cr_expect_eq(bpf_pin_lock(bed.pins, why, &mine), 0);
+  cr_expect_eq(mine, held);
+  cr_expect_eq(bpf_pin_lock(bed.pins, why, &other), TLX_E_LOCKED);
+  cr_expect(strstr(why, "another sensor"), "%s", why);
+  /* Somebody put another folder in its place. */
+  cr_assert(bed_command("mv %s %s-old", bed.pins, bed.pins));
+  cr_expect_eq(bpf_pin_lock(bed.pins, why, &mine), 0, "%s", why);
+  cr_expect_eq(bpf_pin_lock(bed.pins, why, &other), TLX_E_LOCKED);
+  close(mine);
+  cr_expect_eq(bpf_pin_lock(bed.pins, why, &other), 0, "%s", why);
+  close(other);
+  cr_assert(bed_command("rmdir %s/1 %s && mv %s-old %s", bed.pins, bed.pins, bed.pins, bed.pins));
 }
 
 /* ---- pins that cannot be adopted ---- */
