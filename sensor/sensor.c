@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <uv.h>
 
 #include "common/check.h"
@@ -330,6 +331,15 @@ static void find_bpf_paths(struct sensor *sensor, const char *bpffs) {
 #endif
 }
 
+/* Each rule holds the files that it blocks: 256 rules hold more than the usual 1,024. */
+static void raise_file_limit(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+    tlx_warn(CORE, "cannot raise the limit of open files: %s", tlx_err_text(-errno));
+}
+
 int sensor_run(const char *state_folder, const char *cgroup, const char *bpffs) {
   struct sensor *sensor = calloc(1, sizeof *sensor);
   if (!sensor) return 1;
@@ -338,6 +348,7 @@ int sensor_run(const char *state_folder, const char *cgroup, const char *bpffs) 
   sensor->scope_folder = cgroup;
   find_bpf_paths(sensor, bpffs);
   signal(SIGPIPE, SIG_IGN);
+  raise_file_limit();
   int err = find_scope(sensor, cgroup);
   if (!err) err = uv_loop_init(&sensor->loop);
   if (!err) {
