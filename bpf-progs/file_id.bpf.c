@@ -29,9 +29,17 @@ int tlx_file_id(struct bpf_iter__task_file *ctx) {
   if ((__u32)task->tgid != (__u32)(bpf_get_current_pid_tgid() >> 32)) return 0;
   const struct inode *inode = file->f_inode;
   const struct super_block *sb = inode->i_sb;
-  struct tlx_file_id id = {
-      .ino = inode->i_ino, .dev = sb->s_dev, .magic = (__u32)sb->s_magic, .mode = inode->i_mode};
-  if (id.magic == TLX_OVERLAYFS_MAGIC) tlx_real_id(file, &id.real_dev, &id.real_ino);
+  struct tlx_file_id id = {.ino = inode->i_ino,
+                           .dev = sb->s_dev,
+                           .magic = (__u32)sb->s_magic,
+                           .mode = inode->i_mode,
+                           .generation = inode->i_generation};
+  struct tlx_real real;
+  if (id.magic == TLX_OVERLAYFS_MAGIC && tlx_real_id(file, &real)) {
+    id.real_ino = real.ino;
+    id.real_dev = real.dev;
+    id.real_generation = real.generation;
+  }
   bpf_seq_write(ctx->meta->seq, &id, sizeof id);
   return 0;
 }

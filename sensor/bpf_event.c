@@ -77,6 +77,15 @@ fail:
   return err;
 }
 
+void bpf_event_pause(struct bpf_event *reader) {
+  uv_poll_stop(&reader->poll);
+}
+
+void bpf_event_resume(struct bpf_event *reader) {
+  on_readable(&reader->poll, 0, UV_READABLE);
+  (void)uv_poll_start(&reader->poll, UV_READABLE, on_readable);
+}
+
 static void on_closed(uv_handle_t *handle) {
   struct bpf_event *reader = handle->data;
   ring_buffer__free(reader->ring);

@@ -12,5 +12,9 @@ struct bpf_event;
 int bpf_event_new(uv_loop_t *loop, int events_fd,
                   void (*event)(void *arg, const struct tlx_event *event), void *arg,
                   struct bpf_event **ret_reader);
+/* Events wait in the ring, which loses those for which it has no room; resume tells at once of
+ * those that waited. */
+void bpf_event_pause(struct bpf_event *reader);
+void bpf_event_resume(struct bpf_event *reader);
 /* NULL is fine; the memory goes when the loop has closed the handle. */
 void bpf_event_close(struct bpf_event *reader);

@@ -171,11 +171,10 @@ int bpf_maps_count(struct bpf_object *object, uint32_t slot, struct tlx_count *r
   return 0;
 }
 
-int bpf_maps_count_reset(struct bpf_object *object, uint32_t slot) {
-  const struct tlx_count none = {0};
+int bpf_maps_count_set(struct bpf_object *object, uint32_t slot, const struct tlx_count *count) {
   int fd = object->maps[BPF_MAP_COUNTS].fd;
   if (fd < 0) return -EBADF;
-  return bpf_map_update_elem(fd, &slot, &none, BPF_ANY) == 0 ? 0 : -errno;
+  return bpf_map_update_elem(fd, &slot, count, BPF_ANY) == 0 ? 0 : -errno;
 }
 
 int bpf_maps_stats(struct bpf_object *object, struct tlx_stats *ret_stats) {

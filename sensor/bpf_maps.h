@@ -30,7 +30,7 @@ int bpf_maps_verify(struct bpf_object *object, const struct bpf_image_entry *ent
  * stopped (those in force if none is pending): a canary that older programs beside them stopped
  * proves nothing about the new ones. */
 int bpf_maps_count(struct bpf_object *object, uint32_t slot, struct tlx_count *ret_count);
-/* Zeroes the hits of |slot|. */
-int bpf_maps_count_reset(struct bpf_object *object, uint32_t slot);
+/* Sets the hits of |slot|, of which one or the other may be lost when it is in use. */
+int bpf_maps_count_set(struct bpf_object *object, uint32_t slot, const struct tlx_count *count);
 /* Totals over all CPUs. */
 int bpf_maps_stats(struct bpf_object *object, struct tlx_stats *ret_stats);

@@ -23,18 +23,19 @@ struct engine {
   struct desired *wanted;  /* the next pass takes it */
   struct desired *passing; /* the pass that runs has it */
   struct bpf_event *events;
+  uint32_t events_of;               /* core.n_objects when it was opened */
+  const struct engine_view *former; /* events are read that may be of before the last pass */
   uv_timer_t timer;
   uv_work_t work;
-  bool is_passing, closing;
+  bool is_passing, is_filled, closing;
   void (*closed)(void *arg);
   void *closed_arg;
 };
 
 /* ---- the view ---- */
 
-static void fill_rule(struct engine_rule *to, const struct core_rule *from,
-                      enum bpf_backend backend, struct bpf_object *object) {
-  struct tlx_count count = {0};
+static void fill_rule(struct engine_rule *to, struct core_rule *from, enum bpf_backend backend,
+                      struct bpf_object *object) {
   snprintf(to->rule_id, sizeof to->rule_id, "%s", from->block.rule_id);
   snprintf(to->path, sizeof to->path, "%s", from->block.path);
   memcpy(to->revision, from->revision, sizeof to->revision);
@@ -44,9 +45,9 @@ static void fill_rule(struct engine_rule *to, const struct core_rule *from,
   to->since_boot_ns = from->since_boot_ns;
   bool in_force = from->result.state == RULE_APPLIED || from->result.state == RULE_PARTIAL;
   to->backend = in_force ? backend : BPF_BACKEND_NONE;
-  if (object && from->slot) (void)bpf_maps_count(object, from->slot, &count);
-  to->hits = count.acted;
-  to->would_hits = count.would;
+  if (object && from->slot) (void)bpf_maps_count(object, from->slot, &from->count);
+  to->hits = from->count.acted;
+  to->would_hits = from->count.would;
 }
 
 static bool lacks_kernel(const struct rule_result *result) {
@@ -58,12 +59,13 @@ static bool lacks_kernel(const struct rule_result *result) {
   return false;
 }
 
-/* Worker, at the end of a pass. Without memory the former view stays and grows old, which shows. */
-static void fill_view(struct engine *engine, unsigned which) {
+/* Worker, at the end of a pass. False without memory: the former view stays and grows old, which
+ * shows. */
+static bool fill_view(struct engine *engine, unsigned which) {
   struct core *core = &engine->core;
   struct engine_view *view = &engine->views[which];
   struct engine_rule *rules = calloc(core->n_rules + 1, sizeof *rules);
-  if (!rules) return;
+  if (!rules) return false;
   free(engine->rules[which]);
   engine->rules[which] = rules;
   *view = (struct engine_view){.backend = core->backend,
@@ -87,6 +89,7 @@ static void fill_view(struct engine *engine, unsigned which) {
     view->coverage_partial |= lacks_kernel(&rules[i].result);
   }
   if (core->object) (void)bpf_maps_stats(core->object, &view->stats);
+  return true;
 }
 
 /* Whether the Console should hear of it before its next heartbeat. Times of verification can wait.
@@ -117,11 +120,21 @@ static const struct engine_rule *rule_of_slot(const struct engine_view *view, ui
 static void on_event(void *arg, const struct tlx_event *event) {
   struct engine *engine = arg;
   if (event->slot == TLX_SLOT_CANARY || engine->closing) return;
-  engine->options.event(engine->options.arg, event, rule_of_slot(engine_view(engine), event->slot));
+  const struct engine_rule *rule = rule_of_slot(engine_view(engine), event->slot);
+  if (!rule && engine->former) rule = rule_of_slot(engine->former, event->slot);
+  engine->options.event(engine->options.arg, event, rule);
 }
 
-static void open_events(struct engine *engine) {
-  if (engine->events || !engine->core.object) return;
+/* After a pass. What waited while rules changed is of rules of now or of |before|. */
+static void open_events(struct engine *engine, const struct engine_view *before) {
+  engine->former = before;
+  if (engine->events) bpf_event_resume(engine->events);
+  engine->former = NULL;
+  if (!engine->core.object || (engine->events && engine->events_of == engine->core.n_objects))
+    return;
+  bpf_event_close(engine->events);
+  engine->events = NULL;
+  engine->events_of = engine->core.n_objects;
   int err = bpf_event_new(engine->options.loop, bpf_object_events_fd(engine->core.object), on_event,
                           engine, &engine->events);
   if (err) tlx_error(BPF, "events cannot be read: %s", tlx_err_text(err));
@@ -134,7 +147,7 @@ static void start_pass(struct engine *engine);
 static void do_pass(uv_work_t *work) {
   struct engine *engine = work->data;
   core_pass(&engine->core, engine->passing);
-  fill_view(engine, !engine->shown);
+  engine->is_filled = fill_view(engine, !engine->shown);
 }
 
 static void finish_close(struct engine *engine) {
@@ -163,8 +176,8 @@ static void on_passed(uv_work_t *work, int status) {
     return;
   }
   const struct engine_view *before = engine_view(engine);
-  engine->shown = !engine->shown;
-  open_events(engine);
+  if (engine->is_filled) engine->shown = !engine->shown;
+  open_events(engine, before);
   for (unsigned i = 0; i < engine->core.tampers.n; i++)
     engine->options.tampered(engine->options.arg, &engine->core.tampers.list[i]);
   if (is_news(before, engine_view(engine))) engine->options.changed(engine->options.arg);
@@ -175,6 +188,8 @@ static void start_pass(struct engine *engine) {
   if (engine->is_passing || engine->closing) return;
   engine->passing = engine->wanted;
   engine->wanted = NULL;
+  /* Until the pass ends nobody knows whose the new slots are. */
+  if (engine->passing && engine->events) bpf_event_pause(engine->events);
   engine->work.data = engine;
   engine->is_passing = uv_queue_work(engine->options.loop, &engine->work, do_pass, on_passed) == 0;
 }
@@ -198,6 +213,7 @@ const struct engine_view *engine_view(const struct engine *engine) {
 static int fill_core(struct core *core, const struct engine_options *options) {
   core->clock = options->clock;
   core->reason = "";
+  core->lock_fd = -1;
   core->whole_host = !options->scope_folder;
   core->pin_folder = tlx_path_join(options->paths->bpffs, "telovix");
   core->canary_path = tlx_path_join(options->state_folder, "canary");

@@ -15,6 +15,7 @@ struct core_rule {
   bool is_known;       /* the template is one of ours, and the policy could be read */
   struct rule_result result;
   uint64_t since_boot_ns;
+  struct tlx_count count; /* as last read */
   struct bpf_image_entry entries[RULE_BLOCK_ENTRIES_MAX];
   size_t n_entries;
 };
@@ -27,6 +28,10 @@ struct core {
   uint32_t scope_level;
 
   struct bpf_object *object;
+  uint32_t n_objects;      /* opened so far: tells one from the next */
+  struct bpf_object *lost; /* cannot be repaired; it enforces until |object| is kept */
+  bool is_kept;            /* the links of |object| are pinned */
+  int lock_fd;             /* holds the folder of pins; -1 = not yet */
   struct bpf_file *file;
   struct bpf_caps caps;
   enum bpf_backend backend; /* proved by the canary; NONE = nothing is proved */
@@ -44,9 +49,9 @@ struct core {
   struct bpf_image_entry *image;
   size_t n_image;
   bool is_published;
-  struct tlx_exec_key canary_keys[2];
-  unsigned n_canary_keys;
-  /* Image of a former process, until it was taken over. */
+  struct bpf_image_entry canary[2];
+  unsigned n_canary;
+  /* Image of a former process or of an object that was set aside, until it was taken over. */
   struct bpf_image_entry *former;
   size_t n_former;
 

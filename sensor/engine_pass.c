@@ -9,6 +9,7 @@
 #include "common/cleanup.h"
 #include "common/err.h"
 #include "common/log.h"
+#include "sensor/bpf_pin.h"
 #include "sensor/canary.h"
 #include "sensor/engine_rules.h"
 
@@ -34,21 +35,46 @@ static bool nothing_is_in_force(const struct core *core) {
 static void refuse_all(struct core *core) {
   for (size_t i = 0; i < core->n_rules; i++) {
     struct core_rule *rule = core->rules[i];
-    struct rule_result *result = calloc(1, sizeof *result);
-    if (!result) continue;
-    rule_result_set(result,
+    struct rule_result result = {0};
+    rule_result_set(&result,
                     core->was_proved ? RULE_REASON_ENGINE_DOWN : RULE_REASON_NO_ENFORCEMENT);
-    snprintf(result->step, sizeof result->step, "%s", core->detail);
-    if (!rule->since_boot_ns || !rule_result_equal(&rule->result, result)) {
-      rule->result = *result;
+    snprintf(result.step, sizeof result.step, "%s", core->detail);
+    if (!rule->since_boot_ns || !rule_result_equal(&rule->result, &result)) {
+      rule->result = result;
       rule->since_boot_ns = tlx_boot_ns(core->clock);
     }
-    free(result);
   }
   core->in_force = core->has_name && nothing_is_in_force(core);
 }
 
 /* ---- opening ---- */
+
+/* Two sensors that shared their pins would undo each other's rules. Whoever has them may end at any
+ * moment, so the next pass asks again. */
+static bool hold_pins(struct core *core) {
+  char why[240] = "";
+  int err = bpf_pin_lock(core->pin_folder, why, &core->lock_fd);
+  if (!err) return true;
+  core->backend = BPF_BACKEND_NONE;
+  give_up(core, err == TLX_E_LOCKED ? "pins_in_use" : "step_failed", why);
+  if (err == TLX_E_LOCKED) core->retry_mono_ms = 0;
+  return false;
+}
+
+/* What a former process had in force, or one that we could not repair counted. */
+static void take_over(struct core *core, bool adopted) {
+  struct bpf_image_entry *former = NULL;
+  size_t n_former = 0;
+  core->was_proved |= adopted;
+  if (adopted && bpf_maps_read(core->object, &former, &n_former) == 0) {
+    free(core->former);
+    core->former = former;
+    core->n_former = n_former;
+  }
+  for (size_t i = 0; !adopted && i < core->n_rules; i++)
+    if (core->rules[i]->slot)
+      (void)bpf_maps_count_set(core->object, core->rules[i]->slot, &core->rules[i]->count);
+}
 
 static bool open_parts(struct core *core) {
   struct bpf_caps_paths paths = {core->btf_path, core->securityfs, core->bpffs};
@@ -60,21 +86,21 @@ static bool open_parts(struct core *core) {
   char why[240] = "";
   const char *reason = "step_failed";
   bool adopted = false;
-  if (core->object) return true;
+  if (core->object) return hold_pins(core);
   bpf_caps_probe(&paths, &core->caps);
   if (!bpf_caps_enough(&core->caps, &reason, why, sizeof why)) {
     give_up(core, reason, why);
     return false;
   }
+  if (!hold_pins(core)) return false;
   int err = core->file ? 0 : bpf_file_open(core->btf_path, why, &core->file);
   if (!err) err = bpf_object_open(&options, why, &adopted, &core->object);
   if (err) {
     give_up(core, err == -EPERM || err == -EACCES ? "no_capability" : "step_failed", why);
     return false;
   }
-  core->was_proved |= adopted;
-  if (adopted && bpf_maps_read(core->object, &core->former, &core->n_former) != 0)
-    core->n_former = 0;
+  core->n_objects++;
+  take_over(core, adopted);
   return true;
 }
 
@@ -88,11 +114,15 @@ static int identify_canary(struct core *core) {
   if (fd < 0) return -errno;
   err = bpf_file_identify(core->file, fd, &id);
   if (err) return err;
-  memset(core->canary_keys, 0, sizeof core->canary_keys);
-  core->canary_keys[0] = (struct tlx_exec_key){.kind = TLX_KEY_FILE, .dev = id.dev, .ino = id.ino};
-  core->canary_keys[1] =
+  struct tlx_exec_rule rule = {.slot = TLX_SLOT_CANARY, .mode = TLX_MODE_ENFORCE};
+  memset(core->canary, 0, sizeof core->canary);
+  core->canary[0].key = (struct tlx_exec_key){.kind = TLX_KEY_FILE, .dev = id.dev, .ino = id.ino};
+  core->canary[1].key =
       (struct tlx_exec_key){.kind = TLX_KEY_FILE, .dev = id.real_dev, .ino = id.real_ino};
-  core->n_canary_keys = id.real_ino ? 2 : 1;
+  core->canary[0].rule = core->canary[1].rule = rule;
+  core->canary[0].rule.generation = id.generation;
+  core->canary[1].rule.generation = id.real_generation;
+  core->n_canary = id.real_ino ? 2 : 1;
   return 0;
 }
 
@@ -139,16 +169,17 @@ static int publish(struct core *core, struct bpf_image_entry *image, size_t n) {
   return 0;
 }
 
-/* What a former process had in force, and the canary: the image under which hooks are tried. */
+/* What is in force, by us or by a former process, and the canary: the image under which hooks are
+ * tried. */
 static int publish_trial(struct core *core) {
-  size_t n = 0;
-  struct bpf_image_entry *image = calloc(core->n_former + core->n_canary_keys + 1, sizeof *image);
+  const struct bpf_image_entry *held = core->is_published ? core->image : core->former;
+  size_t n_held = core->is_published ? core->n_image : core->n_former, n = 0;
+  struct bpf_image_entry *image = calloc(n_held + core->n_canary + 1, sizeof *image);
   if (!image) return -ENOMEM;
-  for (size_t i = 0; i < core->n_former; i++)
-    if (core->former[i].rule.slot != TLX_SLOT_CANARY) image[n++] = core->former[i];
-  for (unsigned i = 0; i < core->n_canary_keys; i++)
-    image[n++] = (struct bpf_image_entry){
-        .key = core->canary_keys[i], .rule = {.slot = TLX_SLOT_CANARY, .mode = TLX_MODE_ENFORCE}};
+  for (size_t i = 0; i < n_held; i++)
+    if (held[i].rule.slot != TLX_SLOT_CANARY) image[n++] = held[i];
+  for (unsigned i = 0; i < core->n_canary; i++)
+    image[n++] = core->canary[i];
   return publish(core, image, n);
 }
 
@@ -165,7 +196,7 @@ static enum bpf_cap cap_of(enum bpf_backend backend) {
   }
 }
 
-/* Whether |backend| is in force and proved now. */
+/* Whether |backend| is attached and proved now. */
 static bool try_backend(struct core *core, enum bpf_backend backend) {
   char why[240] = "";
   int err = bpf_object_attach(core->object, backend, why);
@@ -173,7 +204,6 @@ static bool try_backend(struct core *core, enum bpf_backend backend) {
     bpf_object_drop(core->object);
     err = -ENODEV;
   }
-  if (!err) err = bpf_object_keep(core->object, why);
   bpf_caps_note(&core->caps, cap_of(backend), !err, err, err ? "%s" : NULL, why);
   return !err;
 }
@@ -192,6 +222,7 @@ static bool attach(struct core *core) {
   for (unsigned backend = BPF_BACKEND_NONE + 1; backend < BPF_BACKEND_COUNT; backend++) {
     if (!try_backend(core, backend)) continue;
     core->backend = backend;
+    core->is_kept = false;
     core->was_proved = true;
     core->reason = "";
     core->detail[0] = '\0';
@@ -215,12 +246,12 @@ static void fail_rules(struct core *core, int err, const char *step) {
   }
 }
 
-static void put_in_force(struct core *core) {
+/* Whether the rules were published. Without a word of the Console what a former process had in
+ * force stays: its pins, and the image of the trial. */
+static bool put_in_force(struct core *core) {
   struct bpf_image_entry *image = NULL;
   size_t n = 0;
-  /* Without a word of the Console what a former process had in force stays: the image of the trial.
-   */
-  if (!core->has_name) return;
+  if (!core->has_name) return false;
   core_compile(core);
   if (core_assign_slots(core)) core_compile(core);
   int err = core_build_image(core, &image, &n);
@@ -229,15 +260,49 @@ static void put_in_force(struct core *core) {
     fail_rules(core, err, "the rules cannot be published");
     tlx_error(RULE, "the rules cannot be published, what was in force stays: %s",
               tlx_err_text(err));
-    return;
+    return false;
   }
   free(core->former);
   core->former = NULL;
   core->n_former = 0;
   core->in_force = true;
+  return true;
+}
+
+/* Pins the links and lets go of all that enforced before: only now that the rules are published, as
+ * what cannot be adopted goes with it. False when they cannot be pinned. */
+static bool keep(struct core *core) {
+  char why[240] = "";
+  if (core->is_kept) return true;
+  int err = bpf_object_keep(core->object, why);
+  if (err) {
+    bpf_object_drop(core->object);
+    core->backend = BPF_BACKEND_NONE;
+    give_up(core, "step_failed", why);
+    return false;
+  }
+  core->is_kept = true;
+  bpf_object_close(core->lost);
+  core->lost = NULL;
+  return true;
 }
 
 /* ---- verification ---- */
+
+/* An object that cannot be repaired is replaced by a new one, and enforces until that is kept. */
+static void set_aside(struct core *core) {
+  if (core->lost)
+    bpf_object_close(core->object); /* never kept: the one before still enforces */
+  else
+    core->lost = core->object;
+  core->object = NULL;
+  free(core->former);
+  core->former = core->image;
+  core->n_former = core->n_image;
+  core->image = NULL;
+  core->n_image = 0;
+  core->is_published = false;
+}
 
 /* Whether all is as it should be now, maybe after repair. */
 static bool verify(struct core *core) {
@@ -248,12 +313,16 @@ static bool verify(struct core *core) {
   if (core->tampers.n) core->repaired_boot_ns = tlx_boot_ns(core->clock);
   if (!err && stopped) {
     core->verified_boot_ns = tlx_boot_ns(core->clock);
+    /* All is as it should be now: also what the first try of this pass could not mend. */
+    for (unsigned i = 0; i < core->tampers.n; i++)
+      core->tampers.list[i].repaired = true;
     return true;
   }
   if (err) snprintf(why, sizeof why, "a repair failed: %s", tlx_err_text(err));
   tlx_error(BPF, "enforcement is lost, attaching anew: %s", why);
   core->backend = BPF_BACKEND_NONE;
   give_up(core, "engine_down", why);
+  if (err == -EPERM || err == -EPROTO) set_aside(core);
   return false;
 }
 
@@ -268,7 +337,7 @@ void core_pass(struct core *core, const struct desired *desired) {
       core->backend || core->was_proved || tlx_mono_ms(core->clock) >= core->retry_mono_ms;
   for (unsigned tries = 0; may_try && tries < 2; tries++) {
     if (!open_parts(core) || !attach(core)) break;
-    put_in_force(core);
+    if (put_in_force(core) && !keep(core)) break;
     if (verify(core)) return;
   }
   refuse_all(core);
@@ -283,6 +352,8 @@ void core_leave(struct core *core) {
 void core_done(struct core *core) {
   core_free_rules(core);
   bpf_object_close(core->object);
+  bpf_object_close(core->lost);
+  if (core->lock_fd >= 0) close(core->lock_fd);
   bpf_file_close(core->file);
   free(core->image);
   free(core->former);

@@ -59,6 +59,7 @@ static void inherit(struct core_rule *rule, struct core_rule *former) {
   rule->block.force = force;
   former->block = (struct rule_block){0};
   rule->slot = former->slot;
+  rule->count = former->count;
   if (memcmp(rule->revision, former->revision, sizeof rule->revision) != 0) return;
   rule->result = former->result;
   rule->since_boot_ns = former->since_boot_ns;
@@ -155,14 +156,12 @@ void core_compile(struct core *core) {
   struct rule_block_host host = {.backend = core->backend,
                                  .reads_names = bpf_object_reads_names(core->object),
                                  .file = core->file};
-  struct rule_result *result = malloc(sizeof *result);
-  if (!result) return; /* as before: the next pass tries again */
+  struct rule_result result;
   for (size_t i = 0; i < core->n_rules; i++) {
-    compile_one(core, core->rules[i], &host, result);
-    drop_name_of_same_hash(core, i, result);
-    note_result(core, core->rules[i], result);
+    compile_one(core, core->rules[i], &host, &result);
+    drop_name_of_same_hash(core, i, &result);
+    note_result(core, core->rules[i], &result);
   }
-  free(result);
 }
 
 /* ---- slots ---- */
@@ -180,10 +179,14 @@ static bool slot_is_taken(const struct core *core, uint32_t slot) {
   return false;
 }
 
-static uint32_t former_slot_of(const struct core *core, const struct core_rule *rule) {
+/* By keys of |kind|. */
+static uint32_t former_slot_of(const struct core *core, const struct core_rule *rule,
+                               uint32_t kind) {
   for (size_t i = 0; i < core->n_former; i++) {
     const struct bpf_image_entry *former = &core->former[i];
-    if (former->rule.slot == TLX_SLOT_CANARY || slot_has_rule(core, former->rule.slot)) continue;
+    if (former->key.kind != kind || former->rule.slot == TLX_SLOT_CANARY ||
+        slot_has_rule(core, former->rule.slot))
+      continue;
     for (size_t k = 0; k < rule->n_entries; k++)
       if (memcmp(&rule->entries[k].key, &former->key, sizeof former->key) == 0)
         return former->rule.slot;
@@ -197,36 +200,50 @@ static void adopt_files(const struct core *core, struct core_rule *rule) {
   for (size_t i = 0; i < core->n_former; i++) {
     const struct bpf_image_entry *former = &core->former[i];
     if (former->rule.slot == rule->slot && former->key.kind == TLX_KEY_FILE)
-      rule_block_adopt_file(&rule->block, former->key.dev, former->key.ino);
+      rule_block_adopt_file(&rule->block, former->key.dev, former->key.ino,
+                            former->rule.generation);
   }
 }
 
-/* Round and round, so that events of a rule that is gone are not taken for another's. */
+/* Round and round, so that events of a rule that is gone are not taken for another's. Where all
+ * rules are replaced at once there may be none that rests, and one that only rules of before have
+ * must do: a rule without a slot would not be in force. */
 static uint32_t next_slot(struct core *core) {
-  for (uint32_t tries = 1; tries < TLX_SLOTS; tries++) {
+  for (uint32_t tries = 1; tries < 2 * TLX_SLOTS; tries++) {
     core->last_slot = core->last_slot % (TLX_SLOTS - 1) + 1;
     bool was_former = false;
     for (size_t i = 0; i < core->n_former && !was_former; i++)
       was_former = core->former[i].rule.slot == core->last_slot;
-    if (!was_former && !slot_is_taken(core, core->last_slot)) return core->last_slot;
+    bool is_free = tries < TLX_SLOTS ? !was_former && !slot_is_taken(core, core->last_slot)
+                                     : !slot_has_rule(core, core->last_slot);
+    if (is_free) return core->last_slot;
   }
   return 0;
 }
 
-bool core_assign_slots(struct core *core) {
+/* By name first: two rules may be about one file, but not about one name of one folder. */
+static bool adopt_slots(struct core *core, uint32_t kind) {
   bool adopted = false;
   for (size_t i = 0; i < core->n_rules; i++) {
     struct core_rule *rule = core->rules[i];
+    uint32_t slot = rule->slot || !rule->is_known ? 0 : former_slot_of(core, rule, kind);
+    if (!slot) continue;
+    rule->slot = slot;
+    adopt_files(core, rule);
+    adopted = true;
+  }
+  return adopted;
+}
+
+bool core_assign_slots(struct core *core) {
+  bool adopted = adopt_slots(core, TLX_KEY_NAME);
+  adopted |= adopt_slots(core, TLX_KEY_FILE);
+  for (size_t i = 0; i < core->n_rules; i++) {
+    struct core_rule *rule = core->rules[i];
     if (rule->slot || !rule->is_known) continue;
-    uint32_t slot = former_slot_of(core, rule);
-    if (slot) {
-      rule->slot = slot;
-      adopt_files(core, rule);
-      adopted = true;
-    } else {
-      rule->slot = next_slot(core);
-      if (rule->slot) (void)bpf_maps_count_reset(core->object, rule->slot);
-    }
+    rule->slot = next_slot(core);
+    rule->count = (struct tlx_count){0};
+    if (rule->slot) (void)bpf_maps_count_set(core->object, rule->slot, &rule->count);
   }
   return adopted;
 }
@@ -242,15 +259,14 @@ static int compare_entries(const void *a, const void *b) {
 }
 
 int core_build_image(const struct core *core, struct bpf_image_entry **ret_image, size_t *ret_n) {
-  size_t n = core->n_canary_keys, kept = 0;
+  size_t n = core->n_canary, kept = 0;
   for (size_t i = 0; i < core->n_rules; i++)
     n += core->rules[i]->slot ? core->rules[i]->n_entries : 0;
   struct bpf_image_entry *image = calloc(n + 1, sizeof *image);
   if (!image) return -ENOMEM;
   size_t at = 0;
-  for (unsigned i = 0; i < core->n_canary_keys; i++)
-    image[at++] = (struct bpf_image_entry){
-        .key = core->canary_keys[i], .rule = {.slot = TLX_SLOT_CANARY, .mode = TLX_MODE_ENFORCE}};
+  for (unsigned i = 0; i < core->n_canary; i++)
+    image[at++] = core->canary[i];
   for (size_t i = 0; i < core->n_rules; i++) {
     const struct core_rule *rule = core->rules[i];
     for (size_t k = 0; rule->slot && k < rule->n_entries; k++) {

@@ -96,8 +96,9 @@ static void make_room(struct rule_block *rule) {
   rule->dropped_former = true;
 }
 
-void rule_block_adopt_file(struct rule_block *rule, uint32_t dev, uint64_t ino) {
-  struct tlx_file_id id = {.dev = dev, .ino = ino};
+void rule_block_adopt_file(struct rule_block *rule, uint32_t dev, uint64_t ino,
+                           uint32_t generation) {
+  struct tlx_file_id id = {.dev = dev, .ino = ino, .generation = generation};
   rule->was_applied = true;
   for (unsigned i = 0; i < rule->n_files; i++) {
     const struct tlx_file_id *known = &rule->files[i].id;
@@ -172,11 +173,16 @@ static int open_file(const char *path, int *ret_fd, struct stat *ret_st) {
   return *ret_fd < 0 ? -errno : 0;
 }
 
-static void read_link(int fd, char *out) {
+/* Where the file |st| that |fd| has open stands. Empty when it was replaced a moment ago: the
+ * kernel then tells a name that was never there. */
+static void read_link(int fd, const struct stat *st, char *out) {
   char self[64];
+  struct stat there;
   snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
   ssize_t n = readlink(self, out, PATH_MAX - 1);
   out[n > 0 ? n : 0] = '\0';
+  if (stat(out, &there) != 0 || there.st_dev != st->st_dev || there.st_ino != st->st_ino)
+    *out = '\0';
 }
 
 /* 0 with |found| filled, or with a reason in |result|; negative when a step failed. */
@@ -197,7 +203,7 @@ static int look(const struct rule_block *rule, const struct rule_block_host *hos
     return 0;
   }
   if (err) return fail(result, err, "cannot open", rule->path);
-  read_link(fd, found->resolved);
+  read_link(fd, &st, found->resolved);
   found->is_script = pread(fd, start, 2, 0) == 2 && start[0] == '#' && start[1] == '!';
   enum rule_reason reason = rule_protect_check(&st, rule->force);
   if (!reason && found->is_script && host->backend == BPF_BACKEND_TRACEPOINT)
@@ -220,10 +226,10 @@ struct output {
   uint32_t slot, mode;
 };
 
-static void add_file(struct output *output, uint32_t dev, uint64_t ino) {
-  output->entries[output->n++] =
-      (struct bpf_image_entry){.key = {.kind = TLX_KEY_FILE, .dev = dev, .ino = ino},
-                               .rule = {.slot = output->slot, .mode = output->mode}};
+static void add_file(struct output *output, uint32_t dev, uint64_t ino, uint32_t generation) {
+  output->entries[output->n++] = (struct bpf_image_entry){
+      .key = {.kind = TLX_KEY_FILE, .dev = dev, .ino = ino},
+      .rule = {.slot = output->slot, .mode = output->mode, .generation = generation}};
 }
 
 /* -ENOENT when there is no such folder. */
@@ -257,8 +263,8 @@ static void add_files(const struct rule_block *rule, struct output *output) {
   for (unsigned i = 0; i < rule->n_files; i++) {
     const struct tlx_file_id *id = &rule->files[i].id;
     if (is_ambiguous(id)) continue;
-    add_file(output, id->dev, id->ino);
-    if (id->real_ino) add_file(output, id->real_dev, id->real_ino);
+    add_file(output, id->dev, id->ino, id->generation);
+    if (id->real_ino) add_file(output, id->real_dev, id->real_ino, id->real_generation);
   }
 }
 

@@ -54,8 +54,9 @@ void rule_block_compile(struct rule_block *rule, const struct rule_block_host *h
                         uint32_t mode, struct bpf_image_entry *entries, size_t *ret_n,
                         struct rule_result *ret_result);
 /* Takes a file over that a former process blocked for this rule and that is not at the path any
- * more. */
-void rule_block_adopt_file(struct rule_block *rule, uint32_t dev, uint64_t ino);
+ * more. Nothing holds its inode: |generation| tells it from a later file of the same number. */
+void rule_block_adopt_file(struct rule_block *rule, uint32_t dev, uint64_t ino,
+                           uint32_t generation);
 /* "/usr/bin/nc": whether the path has the form that the specification asks for; why not in
  * |detail|. Pure. */
 bool rule_block_path_valid(const char *path, const char **ret_detail);

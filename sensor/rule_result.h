@@ -27,7 +27,7 @@
   X(NAMES_UNREADABLE, "names_unreadable", 4,                                                       \
     "this kernel lets no program read names, and there is no file yet")                            \
   X(NO_ENFORCEMENT, "no_enforcement", 4, "this host allows no enforcement")                        \
-  X(ENGINE_DOWN, "engine_down", 5, "the hook is dead: the canary ran")                             \
+  X(ENGINE_DOWN, "engine_down", 5, "what was in force is not proved any more")                     \
   X(STEP_FAILED, "step_failed", 5, "a step failed")
 enum rule_reason {
   RULE_REASON_NONE,

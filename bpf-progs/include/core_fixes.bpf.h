@@ -40,22 +40,26 @@ struct ovl_file___new {
   struct file *realfile;
 } __attribute__((preserve_access_index));
 
+struct tlx_real {
+  __u64 ino;
+  __u32 dev, generation;
+};
+
 /* Numbers of |real|, if that looks like the file behind an overlay file of |mode|. */
-static __always_inline bool tlx_read_id(const struct file *real, __u16 mode, __u32 *dev,
-                                        __u64 *ino) {
+static __always_inline bool tlx_read_id(const struct file *real, __u16 mode, struct tlx_real *id) {
   struct inode *inode = NULL;
   struct super_block *sb = NULL;
   unsigned long number = 0;
-  __u32 device = 0;
+  __u32 device = 0, generation = 0;
   __u16 real_mode = 0;
   if (bpf_core_read(&inode, sizeof inode, &real->f_inode) || !inode) return false;
   if (bpf_core_read(&real_mode, sizeof real_mode, &inode->i_mode) || real_mode != mode)
     return false;
   if (bpf_core_read(&sb, sizeof sb, &inode->i_sb) || !sb) return false;
   if (bpf_core_read(&number, sizeof number, &inode->i_ino)) return false;
+  if (bpf_core_read(&generation, sizeof generation, &inode->i_generation)) return false;
   if (bpf_core_read(&device, sizeof device, &sb->s_dev)) return false;
-  *dev = device;
-  *ino = number;
+  *id = (struct tlx_real){.ino = number, .dev = device, .generation = generation};
   return true;
 }
 
@@ -66,7 +70,7 @@ static __always_inline bool tlx_read_id(const struct file *real, __u16 mode, __u
  * loaded: where the type is not found, the later form is tried first. Read so, an earlier kernel's
  * struct file begins with a counter or flags, which are no address: that fails, and the earlier
  * form follows. overlayfs keeps the mode of both inodes alike, which rules out the rest. */
-static __always_inline bool tlx_real_id(const struct file *file, __u32 *dev, __u64 *ino) {
+static __always_inline bool tlx_real_id(const struct file *file, struct tlx_real *id) {
   void *private_data = file->private_data;
   const __u16 mode = file->f_inode->i_mode;
   struct file *real = NULL;
@@ -74,11 +78,11 @@ static __always_inline bool tlx_real_id(const struct file *file, __u32 *dev, __u
   if (bpf_core_type_exists(struct ovl_file___new)) {
     struct ovl_file___new *ovl = private_data;
     return !bpf_core_read(&real, sizeof real, &ovl->realfile) && real &&
-           tlx_read_id(real, mode, dev, ino);
+           tlx_read_id(real, mode, id);
   }
   if (!bpf_probe_read_kernel(&real, sizeof real, private_data) && real &&
-      tlx_read_id(real, mode, dev, ino))
+      tlx_read_id(real, mode, id))
     return true;
-  return tlx_read_id(private_data, mode, dev, ino);
+  return tlx_read_id(private_data, mode, id);
 }
 #endif

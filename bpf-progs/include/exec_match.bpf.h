@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #ifndef TLX_EXEC_MATCH_BPF_H
 #define TLX_EXEC_MATCH_BPF_H
-/* Does a rule name this file? Three keys, in this order: the file's own (device, inode); on
- * overlayfs that of the file behind it; its directory's (device, inode) with its last name, which
- * finds a file that replaced the one that was blocked without any refresh. The first match that
- * enforces wins; one that observes counts only if nothing enforces. */
+/* Does a rule name this file? Three keys, in this order: the file's own (device, inode), of the
+ * same generation; on overlayfs that of the file behind it; its directory's (device, inode) with
+ * its last name, which finds a file that replaced the one that was blocked without any refresh. The
+ * first match that enforces wins; one that observes counts only if nothing enforces. */
 #include "core_fixes.bpf.h"
 #include "exec_maps.bpf.h"
 #include "tlx_count.bpf.h"
@@ -37,10 +37,12 @@ static __always_inline void tlx_take(const struct tlx_exec_rule *rule,
   hit->ino = key->ino;
 }
 
-static __always_inline void tlx_match_file(void *image, __u32 dev, __u64 ino, struct tlx_hit *hit) {
+static __always_inline void tlx_match_file(void *image, __u32 dev, __u64 ino, __u32 generation,
+                                           struct tlx_hit *hit) {
   struct tlx_exec_key key = {.kind = TLX_KEY_FILE, .dev = dev, .ino = ino};
   const struct tlx_exec_rule *rule = bpf_map_lookup_elem(image, &key);
-  if (rule) tlx_take(rule, &key, hit);
+  if (!rule || (rule->generation && rule->generation != generation)) return;
+  tlx_take(rule, &key, hit);
 }
 
 static __always_inline void tlx_match_name(void *image, const struct file *file,
@@ -81,11 +83,10 @@ static __always_inline void tlx_match(const struct file *file, struct tlx_hit *h
   if (!image) return;
   const struct inode *inode = file->f_inode;
   const struct super_block *sb = inode->i_sb;
-  tlx_match_file(image, sb->s_dev, inode->i_ino, hit);
+  tlx_match_file(image, sb->s_dev, inode->i_ino, inode->i_generation, hit);
   if (hit->mode != TLX_MODE_ENFORCE && sb->s_magic == TLX_OVERLAYFS_MAGIC) {
-    __u32 dev;
-    __u64 ino;
-    if (tlx_real_id(file, &dev, &ino)) tlx_match_file(image, dev, ino, hit);
+    struct tlx_real real;
+    if (tlx_real_id(file, &real)) tlx_match_file(image, real.dev, real.ino, real.generation, hit);
   }
   if (hit->mode != TLX_MODE_ENFORCE && tlx_reads) tlx_match_name(image, file, hit);
 }

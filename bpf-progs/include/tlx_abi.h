@@ -61,7 +61,10 @@ struct tlx_exec_rule {
   __u32 slot; /* below TLX_SLOTS */
   __u32 mode;
   __u32 name_len; /* of TLX_KEY_NAME, without NUL; 0 for TLX_KEY_FILE */
-  __u32 reserved;
+  /* Of TLX_KEY_FILE: the inode's; 0 = any. When a file is gone its number is given to another one,
+   * which no rule is about. An owner can change it on an old ext4, which is worth to him what a
+   * copy of the file is. */
+  __u32 generation;
   char name[TLX_NAME_SIZE]; /* compared in full: two names may share a hash */
 };
 
@@ -119,6 +122,7 @@ struct tlx_file_id {
   __u32 real_dev;
   __u32 magic; /* s_magic */
   __u32 mode;  /* i_mode */
+  __u32 generation, real_generation;
 };
 
 /* Which open file of the reading process the iterator is asked for: map tlx_query, array[1]. */
@@ -136,6 +140,6 @@ TLX_ABI_SIZE(tlx_count, 16);
 TLX_ABI_SIZE(tlx_stats, 56);
 TLX_ABI_SIZE(tlx_self, 16);
 TLX_ABI_SIZE(tlx_event, 64);
-TLX_ABI_SIZE(tlx_file_id, 32);
+TLX_ABI_SIZE(tlx_file_id, 40);
 TLX_ABI_SIZE(tlx_query, 8);
 #endif

@@ -29,6 +29,7 @@ struct inode {
   __u16 i_mode;
   struct super_block *i_sb;
   unsigned long i_ino;
+  __u32 i_generation;
 };
 struct qstr {
   const unsigned char *name;

@@ -225,9 +225,11 @@ void bed_rule_file(struct bed *bed, const char *path, uint32_t slot, uint32_t mo
   struct tlx_file_id id = identify(bed, path);
   struct bpf_image_entry *entry = add(bed, slot, mode);
   entry->key = (struct tlx_exec_key){.kind = TLX_KEY_FILE, .dev = id.dev, .ino = id.ino};
+  entry->rule.generation = id.generation;
   if (!id.real_ino) return;
   entry = add(bed, slot, mode);
   entry->key = (struct tlx_exec_key){.kind = TLX_KEY_FILE, .dev = id.real_dev, .ino = id.real_ino};
+  entry->rule.generation = id.real_generation;
 }
 
 void bed_rule_name(struct bed *bed, const char *folder, const char *name, uint32_t slot,

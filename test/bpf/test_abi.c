@@ -32,7 +32,7 @@ static const struct member members[] = {
     MEMBER(tlx_exec_rule, slot),
     MEMBER(tlx_exec_rule, mode),
     MEMBER(tlx_exec_rule, name_len),
-    MEMBER(tlx_exec_rule, reserved),
+    MEMBER(tlx_exec_rule, generation),
     MEMBER(tlx_exec_rule, name),
     MEMBER(tlx_count, acted),
     MEMBER(tlx_count, would),
@@ -60,6 +60,8 @@ static const struct member members[] = {
     MEMBER(tlx_file_id, real_dev),
     MEMBER(tlx_file_id, magic),
     MEMBER(tlx_file_id, mode),
+    MEMBER(tlx_file_id, generation),
+    MEMBER(tlx_file_id, real_generation),
     MEMBER(tlx_query, fd),
     MEMBER(tlx_query, reserved),
 };

@@ -398,6 +398,22 @@ Test(exec, unarmed_programs_touch_nobody) {
   cr_expect_eq(after.seen, before.seen);
 }
 
+/* The number of a file that is gone was given to another one. */
+Test(exec, another_generation_is_another_file) {
+  bed_rule_file(&bed, bed.program, 1, TLX_MODE_ENFORCE);
+  struct tlx_exec_rule *rule = &bed.entries[bed.n_entries - 1].rule;
+  uint32_t generation = rule->generation;
+  rule->generation = generation + 1 ? generation + 1 : 1;
+  bed_publish(&bed);
+  expect_ran(bed_exec(&bed, bed.program), "a rule for a file that had this number before");
+  rule->generation = 0;
+  bed_publish(&bed);
+  expect_stopped(bed_exec(&bed, bed.program), "any generation");
+  rule->generation = generation;
+  bed_publish(&bed);
+  expect_stopped(bed_exec(&bed, bed.program), "its own");
+}
+
 Test(exec, observed_rules_count_and_stop_nothing) {
   struct tlx_stats stats;
   bed_rule_file(&bed, bed.program, 1, TLX_MODE_OBSERVE);

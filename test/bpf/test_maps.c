@@ -139,7 +139,8 @@ Test(maps, counters) {
   cr_assert_eq(bpf_map_update_elem(bpf_object_count_fd(bed.object), &slot, &count, BPF_ANY), 0);
   cr_expect_eq(bpf_maps_count(bed.object, slot, &found), 0);
   cr_expect(found.acted == 3 && found.would == 4);
-  cr_expect_eq(bpf_maps_count_reset(bed.object, slot), 0);
+  const struct tlx_count none = {0};
+  cr_expect_eq(bpf_maps_count_set(bed.object, slot, &none), 0);
   cr_expect_eq(bpf_maps_count(bed.object, slot, &found), 0);
   cr_expect(found.acted == 0 && found.would == 0);
   found.acted = 77;

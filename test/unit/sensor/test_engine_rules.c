@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "../../harness/folder.h"
 #include "rpc/pb_scan.h"
@@ -27,7 +28,8 @@ uint64_t bpf_maps_name_hash(const char *name, size_t len) {
   return (uint8_t)*name;
 }
 
-int bpf_maps_count_reset(struct bpf_object *object, uint32_t slot) {
+int bpf_maps_count_set(struct bpf_object *object, uint32_t slot, const struct tlx_count *count) {
+  cr_assert_eq(count->acted + count->would, 0);
   n_resets++;
   return 0;
 }
@@ -231,11 +233,69 @@ Test(engine_rules, the_image_of_a_former_process) {
 Test(engine_rules, the_canary_is_in_every_image) {
   struct world world;
   world_init(&world);
-  world.core.canary_keys[0] = (struct tlx_exec_key){.kind = TLX_KEY_FILE, .dev = 1, .ino = 2};
-  world.core.n_canary_keys = 1;
+  world.core.canary[0] =
+      (struct bpf_image_entry){.key = {.kind = TLX_KEY_FILE, .dev = 1, .ino = 2},
+                               .rule = {.slot = TLX_SLOT_CANARY, .mode = TLX_MODE_ENFORCE}};
+  world.core.n_canary = 1;
   want(&world, NULL, 0);
   cr_assert_eq(publish(&world), 1u);
   cr_assert_eq(world.core.image[0].rule.slot, (uint32_t)TLX_SLOT_CANARY);
   cr_assert_eq(world.core.image[0].rule.mode, TLX_MODE_ENFORCE);
+  world_done(&world);
+}
+
+/* Every rule is replaced at once: no slot rests, and still none is left out of the image. */
+Test(engine_rules, no_rule_stays_without_a_slot) {
+  struct world world;
+  world_init(&world);
+  struct core *core = &world.core;
+  core->n_former = TLX_SLOTS - 1;
+  core->former = calloc(core->n_former, sizeof *core->former);
+  for (uint32_t i = 0; i < core->n_former; i++)
+    core->former[i] = (struct bpf_image_entry){
+        .key = {.kind = TLX_KEY_FILE, .dev = 1, .ino = i + 1}, .rule = {.slot = i + 1}};
+  struct policy policies[] = {{"rule_a", program(&world, "a"), NULL, ENFORCE, 1},
+                              {"rule_b", "/nowhere/b", NULL, ENFORCE, 2}};
+  char other[256];
+  snprintf(other, sizeof other, "%s", policies[0].path);
+  policies[0].path = other;
+  want(&world, policies, 2);
+  cr_assert_eq(publish(&world), 2u);
+  cr_assert_eq(core->rules[0]->result.state, RULE_APPLIED);
+  cr_assert_neq(core->rules[0]->slot, 0u);
+  cr_assert_neq(core->rules[1]->slot, 0u);
+  cr_assert_neq(core->rules[0]->slot, core->rules[1]->slot);
+  world_done(&world);
+}
+
+/* Two rules for one file have one entry for it: each finds its own slot, and what moved away, by
+ * its name. */
+Test(engine_rules, hard_links_of_a_former_process) {
+  struct world world;
+  world_init(&world);
+  struct core *core = &world.core;
+  char a[256], b[256];
+  snprintf(a, sizeof a, "%s", program(&world, "a"));
+  snprintf(b, sizeof b, "%s", folder_join(&world.folder, "b"));
+  cr_assert_eq(link(a, b), 0);
+  struct policy policies[] = {{"rule_a", a, NULL, ENFORCE, 1}, {"rule_b", b, NULL, ENFORCE, 2}};
+  want(&world, policies, 2);
+  cr_assert_eq(publish(&world), 3u);
+  uint32_t slot_a = core->rules[0]->slot, slot_b = core->rules[1]->slot;
+  for (unsigned swapped = 0; swapped < 2; swapped++) {
+    free(core->former);
+    core->former = calloc(3, sizeof *core->former);
+    memcpy(core->former, core->image, 3 * sizeof *core->image);
+    core->n_former = 3;
+    /* The file may be on record as of either of them. */
+    for (unsigned i = 0; i < 3; i++)
+      if (core->former[i].key.kind == TLX_KEY_FILE)
+        core->former[i].rule.slot = swapped ? slot_b : slot_a;
+    core_free_rules(core);
+    want(&world, policies, 2);
+    publish(&world);
+    cr_assert_eq(core->rules[0]->slot, slot_a);
+    cr_assert_eq(core->rules[1]->slot, slot_b);
+  }
   world_done(&world);
 }

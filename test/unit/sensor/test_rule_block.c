@@ -23,12 +23,25 @@ int bpf_file_identify(struct bpf_file *file, int fd, struct tlx_file_id *ret_id)
   *ret_id = (struct tlx_file_id){.dev = major(st.st_dev) << 20 | minor(st.st_dev),
                                  .ino = st.st_ino,
                                  .magic = fake_magic,
+                                 .generation = 9,
                                  .mode = st.st_mode};
   return 0;
 }
 
 uint64_t bpf_maps_name_hash(const char *name, size_t len) {
   return len * 1000 + (uint8_t)*name;
+}
+
+/* Something that happens between the opening of a file and the question where it stands. */
+static void (*before_readlink)(void);
+
+ssize_t __real_readlink(const char *path, char *out, size_t size);
+ssize_t __wrap_readlink(const char *path, char *out, size_t size);
+ssize_t __wrap_readlink(const char *path, char *out, size_t size) {
+  void (*act)(void) = before_readlink;
+  before_readlink = NULL;
+  if (act) act();
+  return __real_readlink(path, out, size);
 }
 
 /* ---- one rule on one folder ---- */
@@ -103,6 +116,7 @@ Test(rule_block, a_file_is_blocked_by_identity_and_by_name) {
   cr_assert(blocks_file(&world, JOIN("prog")));
   cr_assert(blocks_name(&world, "prog"));
   cr_assert_eq(world.entries[0].rule.slot, 9u);
+  cr_assert_eq(world.entries[0].rule.generation, 9u);
   cr_assert(has_gap(&world, RULE_GAP_COPY));
   cr_assert_not(has_gap(&world, RULE_GAP_LOADER));
   world_done(&world);
@@ -284,12 +298,43 @@ Test(rule_block, files_of_a_former_process) {
   compile(&world);
   cr_assert_eq(stat(JOIN("prog"), &st), 0);
   uint32_t dev = major(st.st_dev) << 20 | minor(st.st_dev);
-  rule_block_adopt_file(&world.rule, dev, st.st_ino);
+  rule_block_adopt_file(&world.rule, dev, st.st_ino, 5);
   cr_assert_eq(world.rule.n_files, 1u, "known already");
-  rule_block_adopt_file(&world.rule, 77, 4711);
+  rule_block_adopt_file(&world.rule, 77, 4711, 5);
   compile(&world);
   cr_assert_eq(world.n, 3u);
   cr_assert_eq(world.entries[1].key.ino, 4711u);
+  cr_assert_eq(world.entries[1].rule.generation, 5u, "a later file of that number is another one");
+  world_done(&world);
+}
+
+static char race_new[256], race_target[256];
+static void replace_target(void) {
+  cr_assert_eq(rename(race_new, race_target), 0);
+}
+
+/* The kernel tells "TARGET (deleted)" then. Taken for a name, the link would seem to be pointed
+ * elsewhere by the next look, and what it blocks would be let go. */
+Test(rule_block, a_target_that_is_replaced_while_it_is_looked_at) {
+  struct world world;
+  world_init(&world, "link");
+  write_program(&world, "target");
+  cr_assert_eq(symlink("target", JOIN("link")), 0);
+  compile(&world);
+  cr_assert_eq(link(JOIN("target"), JOIN("other")), 0);
+  write_program(&world, "new");
+  snprintf(race_new, sizeof race_new, "%s", JOIN("new"));
+  snprintf(race_target, sizeof race_target, "%s", JOIN("target"));
+  before_readlink = replace_target;
+  compile(&world);
+  cr_assert(blocks_file(&world, JOIN("other")));
+  cr_assert_null(strstr(world.result.file, "deleted"), "%s", world.result.file);
+  for (unsigned i = 0; i < 2; i++) {
+    compile(&world);
+    cr_assert(blocks_file(&world, JOIN("other")), "the link names the same path as before");
+    cr_assert(blocks_file(&world, JOIN("target")));
+    cr_assert_str_eq(world.result.file, JOIN("target"));
+  }
   world_done(&world);
 }
 
