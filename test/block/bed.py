@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import threading
 import uuid
 
 import pytest
@@ -165,6 +166,34 @@ class Bed:
         """What the documentation says: EPERM where the call is refused, a child killed by SIGKILL where it is not."""
         expected = {"EPERM"} if self.backend in ("lsm", "fmod_ret") else {-signal.SIGKILL, 128 + signal.SIGKILL}
         assert outcome.status in expected, (self.backend, outcome)
+
+
+class Executions:
+    """Executes the program over and over from another thread, until told to end."""
+
+    def __init__(self, bed, program):
+        self.bed, self.program, self.n, self.leaks = bed, program, 0, []
+        self.stop, self.thread = threading.Event(), threading.Thread(target=self.work)
+
+    def work(self):
+        while not self.stop.is_set():
+            outcome = self.bed.run([self.program])
+            self.n += 1
+            if outcome.word == RAN:
+                self.leaks.append(self.n)
+
+    def __enter__(self):
+        self.thread.start()
+        wait_for(lambda: self.n > 5, "the executions have begun")
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
+
+    def some_more(self, n=20):
+        target = self.n + n
+        wait_for(lambda: self.n > target, f"{n} more executions")
 
 
 @contextlib.contextmanager

@@ -5,47 +5,18 @@ import pathlib
 import shutil
 import signal
 import subprocess
-import threading
 import time
 
 import pytest
 
 import telovix
-from bed import RAN, STOPPED, Bed
+from bed import RAN, STOPPED, Bed, Executions, mounted
 from telovix import wait_for
 
 
 @pytest.fixture
 def bed(fleet):
     return Bed(fleet).need_ready()
-
-
-class Executions:
-    """Executes the program over and over from another thread, until told to end."""
-
-    def __init__(self, bed, program):
-        self.bed, self.program, self.n, self.leaks = bed, program, 0, []
-        self.stop, self.thread = threading.Event(), threading.Thread(target=self.work)
-
-    def work(self):
-        while not self.stop.is_set():
-            outcome = self.bed.run([self.program])
-            self.n += 1
-            if outcome.word == RAN:
-                self.leaks.append(self.n)
-
-    def __enter__(self):
-        self.thread.start()
-        wait_for(lambda: self.n > 5, "the executions have begun")
-        return self
-
-    def __exit__(self, *_):
-        self.stop.set()
-        self.thread.join()
-
-    def some_more(self, n=20):
-        target = self.n + n
-        wait_for(lambda: self.n > target, f"{n} more executions")
 
 
 def test_others_run_and_the_answer_is_the_references(bed):
@@ -176,6 +147,23 @@ def test_a_flood_of_events_is_bounded(bed):
              "every execution is counted, whatever was put together")
 
 
+def test_events_name_their_rule_from_the_first_on(bed):
+    """Rules come and go under a program that is executed all the time: each event is of a rule that there was."""
+    program = bed.program()
+    rules = set()
+    with Executions(bed, program) as executions:
+        for _ in range(8):
+            rule = bed.block(program)
+            rules.add(rule["ruleId"])
+            executions.some_more(3)
+            bed.unblock(rule["ruleId"])
+    stopped = executions.n - len(executions.leaks)
+    events = wait_for(lambda: (found := bed.fleet.ctl_json("events", "list", "--limit", "1000")) and
+                      sum(int(e["count"]) for e in found) == stopped and found, "every event arrived")
+    assert {event["ruleId"] for event in events} == rules
+    assert {event["path"] for event in events} == {str(program)}
+
+
 # ---- death, restart, upgrade ----
 
 def test_kill_9_leaves_no_gap_and_a_restart_adopts(bed):
@@ -212,6 +200,31 @@ def test_kill_9_at_any_instant_of_a_change(bed):
              "every rule is applied in the end")
     for round_ in range(10):
         assert bed.run([bed.folder / f"other-{round_}"]).word == STOPPED
+
+
+def test_the_number_of_a_file_that_is_gone(bed):
+    """While no sensor holds the inode of a replaced file its number goes to the next file that is made: another file."""
+    image, folder = bed.folder / "image", bed.folder / "ext4"
+    folder.mkdir()
+    subprocess.run(["truncate", "-s", "32M", image], check=True)
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    with mounted("-o", "loop", image, folder):
+        program = bed.program("prog", folder)
+        number = program.stat().st_ino
+        bed.block(program)
+        replaced = bed.program("new", folder).rename(program)
+        wait_for(lambda: bed.status()["rules"][0]["file"] == str(program), "the new file is found")
+        passes = bed.engine()["verifiedAt"]
+        wait_for(lambda: bed.engine()["verifiedAt"] > passes, "another look")
+        bed.sensor.kill9()
+        others = [bed.program(f"other-{n}", folder) for n in range(10)]
+        assert number in [path.stat().st_ino for path in others], "the number was given to another file"
+        assert {bed.run([path]).word for path in others} == {RAN}
+        assert bed.run([replaced]).word == STOPPED
+        bed.restart()
+        assert {bed.run([path]).word for path in others} == {RAN}
+        assert bed.run([replaced]).word == STOPPED
+        bed.sensor.stop()
 
 
 def test_a_file_moved_away_stays_blocked_over_a_restart(bed):

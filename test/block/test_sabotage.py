@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Programs, links and maps altered behind the sensor's back: noticed, repaired, reported, audited. And kernels that lack
 something: never a rule that is called applied."""
+import ctypes
 import json
 import os
 import pathlib
 import subprocess
-import time
 
 import pytest
 
 import telovix
-from bed import RAN, STOPPED, Bed
+from bed import RAN, STOPPED, Bed, Executions, mounted
 from telovix import wait_for
 
 # Three times the 5 s within which the specification wants it.
@@ -104,6 +104,119 @@ def test_tampering_while_the_sensor_is_dead(bed):
     bed.restart()
     wait_for(lambda: bed.run([program]).word == STOPPED, "the rule is in force again")
     assert bed.engine()["state"] == "ready"
+
+
+def freeze(pin):
+    """bpf(BPF_MAP_FREEZE): user space can never write that map again. bpftool does it too, but only some versions."""
+    syscall, get, freeze_map = {"x86_64": 321, "aarch64": 280}[os.uname().machine], 7, 22
+    libc, path = ctypes.CDLL(None, use_errno=True), ctypes.create_string_buffer(os.fsencode(pin))
+    fd = libc.syscall(syscall, get, (ctypes.c_uint64 * 16)(ctypes.addressof(path)), 128)
+    assert fd >= 0, os.strerror(ctypes.get_errno())
+    assert libc.syscall(syscall, freeze_map, (ctypes.c_uint32 * 32)(fd), 128) == 0, os.strerror(ctypes.get_errno())
+    os.close(fd)
+
+
+@pytest.mark.parametrize("name", ["cfg", "rules"])
+def test_a_map_is_frozen(bed, name):
+    """What can never be set right again is replaced, while it goes on enforcing, and hits are not forgotten."""
+    program, other = bed.program(), bed.program("other")
+    rule = bed.block(program)
+    assert bed.run([program]).word == STOPPED
+    bed.wait_rule(rule["ruleId"], lambda r: int(r["hits"]) == 1, "the hit is counted")
+    pin = pins(bed, name)[0]
+    freeze(pin)
+    if name == "rules":
+        with Executions(bed, program) as executions:
+            expect_repaired(bed, program, name)
+        assert not executions.leaks
+    else:
+        expect_repaired(bed, program, name)
+        assert int(bed.rule(rule["ruleId"])["hits"]) >= 1
+    bed.block(other, "--force")
+    assert bed.run([other]).word == STOPPED
+    wait_for(lambda: any(e["path"] == str(other) for e in bed.fleet.ctl_json("events", "list", "--limit", "1000")),
+             "events of the new maps are read")
+    bed.unblock(rule["ruleId"])
+    assert bed.run([program]).word == RAN
+
+
+def test_the_scope_is_emptied_and_frozen(bed):
+    program = bed.program()
+    bed.block(program)
+    cfg = pins(bed, "cfg")[0]
+    bpftool("map", "update", "pinned", cfg, "key", "hex", "00", "00", "00", "00", "value", "hex", *["00"] * 16)
+    freeze(cfg)
+    assert bed.run([program]).word == RAN, "that is what the tampering was for"
+    expect_repaired(bed, program, "cfg")
+
+
+def test_the_folder_of_pins_is_opened(bed):
+    program = bed.program()
+    bed.block(program)
+    folder = pathlib.Path(bed.sensor.bpffs) / "telovix"
+    folder.chmod(0o755)
+    expect_repaired(bed, program, "folder")
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_canary_cannot_be_executed(bed):
+    """Nothing can be proved then, and that is said; what is in force stays so throughout."""
+    program = bed.program()
+    rule = bed.block(program)
+    state = bed.sensor.state
+    with Executions(bed, program) as executions:
+        for _ in range(2):
+            (state / "canary").chmod(0)
+            wait_for(lambda: (state / "canary").stat().st_mode & 0o777 == 0o700, "the canary is mended")
+        with mounted("--bind", state, state):
+            subprocess.run(["mount", "-o", "remount,bind,noexec", state], check=True)
+            bed.wait_rule(rule["ruleId"], lambda r: r["observedState"] == "RULE_STATE_FAILED", "it is not called applied")
+            failed = bed.rule(rule["ruleId"])
+            assert failed["observedReason"] == "engine_down" and "cannot be executed" in failed["observedDetail"], failed
+            assert "ran" not in failed["observedDetail"], failed
+            executions.some_more()
+        bed.wait_rule(rule["ruleId"], lambda r: r["observedState"] == "RULE_STATE_APPLIED", "it is applied again")
+        executions.some_more()
+    assert not executions.leaks, f"{len(executions.leaks)} of {executions.n} ran"
+
+
+@pytest.mark.parametrize("name", ["count", "cfg"])
+def test_pins_that_cannot_be_adopted(bed, name):
+    """They enforce until the new ones do: not only until those are attached."""
+    program = bed.program()
+    bed.block(program)
+    bed.sensor.kill9()
+    pin = pins(bed, name)[0]
+    pin.unlink()
+    bpftool("map", "create", pin, "type", "array", "key", 4, "value", 24, "entries", 3, "name", "foreign")
+    with Executions(bed, program) as executions:
+        bed.restart()
+        executions.some_more()
+    assert not executions.leaks, f"{len(executions.leaks)} of {executions.n} ran"
+    assert [r["state"] for r in bed.status()["rules"]] == ["applied"]
+
+
+def test_two_sensors_on_the_same_pins(bed):
+    """The second one would undo the rules of the first, and the reverse: it enforces nothing, and says why."""
+    program, other = bed.program(), bed.program("other")
+    bed.block(program)
+    second = bed.fleet.start_sensor("web-2", cgroup=bed.sensor.cgroup, bpffs=bed.sensor.bpffs,
+                                    whole_host=bed.sensor.cgroup is None)
+    wait_for(lambda: second.status()["engine"]["state"] == "unavailable", "the second one is refused")
+    assert second.status()["engine"]["reason"] == "pins_in_use"
+    with Executions(bed, program) as executions:
+        refused = bed.fleet.ctl("-o", "json", "block", "web-2", other, "--wait", check=False)
+        rule = json.loads(refused.stdout.splitlines()[-1])
+        assert (rule["observedState"], rule["observedReason"]) == ("RULE_STATE_REFUSED", "no_enforcement"), rule
+        assert "another sensor" in rule["observedDetail"], rule
+        verified = bed.engine()["verifiedAt"]
+        wait_for(lambda: bed.engine()["verifiedAt"] > verified, "the first one looks again")
+    assert not executions.leaks
+    assert bed.run([other]).word == RAN
+    # The pins go to whoever is left.
+    bed.sensor.stop()
+    wait_for(lambda: second.status()["engine"]["state"] == "ready", "the second one takes over")
+    wait_for(lambda: bed.run([other]).word == STOPPED, "its rule is in force")
 
 
 # ---- kernels that lack something ----
