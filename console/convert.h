@@ -47,6 +47,8 @@ Telovix__V1__AuditRecord *convert_audit(const Telovix__Store__V1__AuditRecord *r
 struct rule_view {
   bool is_silent;                 /* past the stale threshold */
   bool unconfirmed_since_restart; /* no heartbeat since our start */
+  bool is_rolled_back;            /* it keeps the set of a Console that was rolled back since */
+  bool is_engine_down;            /* it proves nothing any more */
   bool has_boot_id;               /* the boot of its last heartbeat */
   uint8_t boot_id[16];
   uint64_t verified_wall_ms, now_wall_ms;
@@ -57,7 +59,8 @@ void convert_rule_view(struct console *console, const Telovix__Store__V1__Sensor
                        struct rule_view *ret_view);
 /* The rule with what is desired and, apart from it, what may be said of the host now: REMOVING
  * after its deletion; PENDING until there is a report on this revision; UNKNOWN when that is of
- * another boot or the sensor is silent; else as reported. */
+ * another boot, the sensor is silent, or it keeps a set that is newer than ours; else as reported.
+ */
 Telovix__V1__EnforcementRule *convert_rule(const Telovix__Store__V1__RuleRecord *record,
                                            const struct rule_view *view, struct tlx_arena *arena);
 /* The event as operators see it. */

@@ -23,6 +23,9 @@ void convert_rule_view(struct console *console, const Telovix__Store__V1__Sensor
     if (view.has_boot_id)
       memcpy(view.boot_id, is_live ? live->boot_id : sensor->boot_id.data, sizeof view.boot_id);
     if (live) view.verified_wall_ms = live->engine.verified_wall_ms;
+    view.is_rolled_back = is_live && live->engine.desired_rollback;
+    view.is_engine_down = is_live && live->engine.has_beat &&
+                          live->engine.state == TELOVIX__V1__ENGINE_STATE__ENGINE_STATE_DOWN;
   }
   *ret_view = view;
 }
@@ -51,7 +54,16 @@ static struct observed observe(const Telovix__Store__V1__RuleRecord *record,
   if (!view->has_boot_id ||
       !same_blob(&record->observed_boot_id, view->boot_id, sizeof view->boot_id))
     return (struct observed){STATE(UNKNOWN), "new_boot", "the host has booted since it reported"};
-  return (struct observed){.state = (Telovix__V1__RuleState)record->observed_state};
+  /* What was reported under our copy of the past says nothing of a set that we do not know. */
+  if (view->is_rolled_back)
+    return (struct observed){STATE(UNKNOWN), "desired_rollback",
+                             "the host keeps a newer set than ours: this Console was rolled back"};
+  Telovix__V1__RuleState state = (Telovix__V1__RuleState)record->observed_state;
+  /* An engine that hangs from its start on reports no rule. */
+  if (view->is_engine_down && (state == STATE(APPLIED) || state == STATE(PARTIAL)))
+    return (struct observed){STATE(UNKNOWN), "engine_down",
+                             "the sensor cannot prove any more what it enforces"};
+  return (struct observed){.state = state};
 }
 
 static bool add_gaps(Telovix__V1__EnforcementRule *rule,

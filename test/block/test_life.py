@@ -268,3 +268,24 @@ def test_without_a_console_the_rules_of_the_disk_hold(bed):
     wait_for(lambda: bed.status()["rules"] and bed.status()["rules"][0]["state"] == "applied", "the rule is in force again")
     assert bed.run([program]).word == STOPPED
     bed.fleet.start_console()
+
+
+def test_a_console_that_was_rolled_back_to_a_copy(bed):
+    """What its copy says of a rule that was deleted since is not the host's answer."""
+    program, other = bed.program(), bed.program("other")
+    rule = bed.block(program)
+    bed.fleet.console.stop()
+    copy = bed.fleet.folder / "copy"
+    shutil.copytree(bed.fleet.data, copy)
+    bed.fleet.start_console()
+    bed.fleet.wait_seen(bed.sensor.sensor_id)
+    bed.block(other)
+    bed.unblock(rule["ruleId"])
+    bed.fleet.console.stop()
+    shutil.rmtree(bed.fleet.data)
+    copy.rename(bed.fleet.data)
+    bed.fleet.start_console()
+    unknown = bed.wait_rule(rule["ruleId"], lambda r: r["observedState"] == "RULE_STATE_UNKNOWN", "it is not called applied")
+    assert unknown["observedReason"] == "desired_rollback", unknown
+    assert "desired_rollback" in [reason["reason"] for reason in bed.fleet.sensor(bed.name)["healthReasons"]]
+    assert bed.run([program]).word == RAN and bed.run([other]).word == STOPPED, "the host keeps what it has"

@@ -102,6 +102,12 @@ Test(convert_rule, what_no_longer_holds) {
   view.has_boot_id = false;
   expect(&record, &view, STATE(UNKNOWN), "new_boot");
   view = live();
+  view.is_rolled_back = true;
+  expect(&record, &view, STATE(UNKNOWN), "desired_rollback");
+  view = live();
+  view.is_engine_down = true;
+  expect(&record, &view, STATE(UNKNOWN), "engine_down");
+  view = live();
   record.observed_revision = (ProtobufCBinaryData){16, other};
   expect(&record, &view, STATE(PENDING), "");
   view.is_silent = true;
@@ -115,6 +121,16 @@ Test(convert_rule, what_no_longer_holds) {
   expect(&record, &view, STATE(REMOVING), "");
   view.is_silent = true;
   expect(&record, &view, STATE(REMOVING), "sensor_silent");
+}
+
+Test(convert_rule, an_engine_that_is_down_says_why_a_rule_failed) {
+  Telovix__Store__V1__RuleRecord record = applied();
+  struct rule_view view = live();
+  view.is_engine_down = true;
+  record.observed_state = STATE(FAILED);
+  const Telovix__V1__EnforcementRule *rule = convert_rule(&record, &view, &arena);
+  cr_assert_eq(rule->observed_state, STATE(FAILED));
+  cr_assert_str_eq(rule->observed_detail, "there is no file");
 }
 
 Test(convert_rule, a_clock_that_stepped_back) {
