@@ -13,6 +13,10 @@
 #include "sensor/engine_int.h"
 #include "sensor/host.h"
 
+/* A pass takes some milliseconds, and seconds where nothing can be proved. One that takes longer
+ * hangs, as in a file system that does not answer. */
+#define STALL_MS 30000u
+
 struct engine {
   struct engine_options options;
   struct core core;
@@ -28,6 +32,7 @@ struct engine {
   uv_timer_t timer;
   uv_work_t work;
   bool is_passing, is_filled, closing;
+  uint64_t pass_mono_ms; /* when the one that runs began */
   void (*closed)(void *arg);
   void *closed_arg;
 };
@@ -190,12 +195,37 @@ static void start_pass(struct engine *engine) {
   engine->wanted = NULL;
   /* Until the pass ends nobody knows whose the new slots are. */
   if (engine->passing && engine->events) bpf_event_pause(engine->events);
+  engine->pass_mono_ms = tlx_mono_ms(engine->options.clock);
   engine->work.data = engine;
   engine->is_passing = uv_queue_work(engine->options.loop, &engine->work, do_pass, on_passed) == 0;
 }
 
+/* Nothing is proved any more while a pass hangs, and heartbeats that go on must not hide it. What
+ * is shown belongs to the loop; the pass brings its own view when it ends. */
+static void tell_stall(struct engine *engine) {
+  struct engine_view *view = &engine->views[engine->shown];
+  if (view->state == ENGINE_DOWN) return;
+  view->state = ENGINE_DOWN;
+  view->reason = "stalled";
+  snprintf(view->detail, sizeof view->detail,
+           "the verification hangs: does a file system with a blocked file not answer?");
+  tlx_error(BPF, "enforcement is not proved any more: %s", view->detail);
+  for (size_t i = 0; i < view->n_rules; i++) {
+    struct engine_rule *rule = &engine->rules[engine->shown][i];
+    if (rule->result.state != RULE_APPLIED && rule->result.state != RULE_PARTIAL) continue;
+    rule_result_set(&rule->result, RULE_REASON_ENGINE_DOWN);
+    snprintf(rule->result.step, sizeof rule->result.step, "%s", view->detail);
+    rule->backend = BPF_BACKEND_NONE;
+    rule->since_boot_ns = tlx_boot_ns(engine->options.clock);
+  }
+  engine->options.changed(engine->options.arg);
+}
+
 static void on_timer(uv_timer_t *timer) {
-  start_pass(timer->data);
+  struct engine *engine = timer->data;
+  if (engine->is_passing && tlx_mono_ms(engine->options.clock) - engine->pass_mono_ms >= STALL_MS)
+    tell_stall(engine);
+  start_pass(engine);
 }
 
 void engine_set_desired(struct engine *engine, struct desired *desired) {

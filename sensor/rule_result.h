@@ -47,7 +47,7 @@ enum rule_reason {
   X(SCRIPT_FILE, "script_file", true, "a script: on this kernel only its interpreter can be seen") \
   X(SYMLINK, "symlink", false, "a symbolic link that is pointed elsewhere is followed within 5 s") \
   X(DIRECTORY_MOVED, "directory_moved", false,                                                     \
-    "a directory above that is replaced is followed within 5 s")                                   \
+    "a directory above that is replaced, or a mount over it, is followed within 5 s")              \
   X(OVERLAY_COPY, "overlay_copy", false, "a file that an overlay copied up is another file")       \
   X(BTRFS, "btrfs", false,                                                                         \
     "on btrfs the file is known by directory and name only: hard links elsewhere run")             \

@@ -219,6 +219,24 @@ def test_two_sensors_on_the_same_pins(bed):
     wait_for(lambda: bed.run([other]).word == STOPPED, "its rule is in force")
 
 
+def test_a_verification_that_hangs(bed):
+    """The worker threads are stopped one by one; the loop goes on and says that nothing is proved any more."""
+    program = bed.program()
+    rule = bed.block(program)
+    libc, seize, interrupt, detach = ctypes.CDLL(None, use_errno=True), 0x4206, 0x4207, 17
+    threads = [int(tid) for tid in os.listdir(f"/proc/{bed.sensor.pid}/task") if int(tid) != bed.sensor.pid]
+    for tid in threads:
+        assert libc.ptrace(seize, tid, None, None) == 0 and libc.ptrace(interrupt, tid, None, None) == 0
+        os.waitpid(tid, 0x40000000)  # __WALL
+    failed = bed.wait_rule(rule["ruleId"], lambda r: r["observedState"] == "RULE_STATE_FAILED", "it is not called applied", 60)
+    assert failed["observedReason"] == "engine_down" and "hangs" in failed["observedDetail"], failed
+    assert (bed.engine()["state"], bed.engine()["reason"]) == ("down", "stalled")
+    assert bed.run([program]).word == STOPPED
+    for tid in threads:
+        assert libc.ptrace(detach, tid, None, None) == 0
+    bed.wait_rule(rule["ruleId"], lambda r: r["observedState"] == "RULE_STATE_APPLIED", "it is proved again")
+
+
 # ---- kernels that lack something ----
 
 def lacking(fleet, env=None, bpffs=None, **options):
