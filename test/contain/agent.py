@@ -395,12 +395,13 @@ class Place:
             except OSError as error:
                 return [word_of(error), time.monotonic() - started]
 
-    def do_sendto(self, family, address, port, source_port=0, size=16):
+    def do_sendto(self, family, address, port, source_port=0, size=16, local=None):
         with socket.socket(socket.AF_INET6 if family == 6 else socket.AF_INET, socket.SOCK_DGRAM) as sock:
             try:
                 if source_port:
-                    sock.bind(("::" if family == 6 else "0.0.0.0", source_port))
-                sock.sendto(b"tlx:9999:".ljust(size, b"."), (address, port))
+                    sock.bind((local or ("::" if family == 6 else "0.0.0.0"), source_port))
+                scope = (0, socket.if_nametoindex("eth0")) if address.startswith("ff02:") else ()
+                sock.sendto(b"tlx:9999:".ljust(size, b"."), (address, port, *scope))
             except OSError as error:
                 return word_of(error)
 
