@@ -18,6 +18,9 @@ enum bpf_pin_kind {
  * latter. -ENOENT: no BPF file system there; -EPERM: the folder is somebody else's; -ENAMETOOLONG;
  * another negative errno. Words in |why|. */
 int bpf_pin_folder_make(const char *pin_folder, char why[240], char ret_folder[BPF_PIN_PATH_MAX]);
+/* The same with a folder |name| in it, at most 15 characters. */
+int bpf_pin_folder_make_named(const char *pin_folder, const char *name, char why[240],
+                              char ret_folder[BPF_PIN_PATH_MAX]);
 
 /* Kind and id of an open object. 0; -EBADF (not a BPF object); -EPROTO (another kind). */
 int bpf_pin_id(int fd, enum bpf_pin_kind kind, uint32_t *ret_id);
@@ -36,3 +39,5 @@ int bpf_pin_commit(const char *folder, const char *name);
 int bpf_pin_sweep(const char *folder, const char *const *keep, unsigned n_keep);
 /* Removes folders of other ABI versions beside ours, with their pins. The first error. */
 int bpf_pin_sweep_versions(const char *pin_folder);
+/* Removes folders |prefix| + number, but for number |keep|, with their pins. The first error. */
+int bpf_pin_sweep_numbered(const char *pin_folder, const char *prefix, int keep);

@@ -17,6 +17,8 @@
 #endif
 
 #define TLX_NET_ABI_VERSION 1
+/* Addresses of the host's namespace; a host with more is told so. */
+#define TLX_LOCAL_MAX 4096
 
 /* tlx_net_cfg.mode; all zero lets everything through. */
 #define TLX_NET_OFF 0u
@@ -83,13 +85,15 @@ struct tlx_net_stats {
   __u64 failed;      /* a helper failed; the packet was denied */
 };
 
+#define TLX_NET_UID_NONE 0xffffffffu
+
 struct tlx_net_event {
   __u64 boot_ns;
   __u32 at;     /* TLX_NET_AT_* */
   __u32 action; /* 1 denied, 3 would have been (as tlx_abi.h) */
   __u32 slot;
   __u32 pid; /* where a process is known, else 0 */
-  __u32 uid;
+  __u32 uid; /* TLX_NET_UID_NONE where no process is known */
   __u16 local_port, remote_port; /* host byte order; 0 = none */
   __u8 protocol, family;         /* IPPROTO_*; 4 or 6 */
   __u8 reserved[2];
