@@ -82,8 +82,9 @@ class Flow:
     """One end: a socket, what it got, and what its calls said."""
 
     def __init__(self, place, n, kind, family, role, local, remote=None, echo=False, device=None, local_mac=None, next_mac=None,
-                 rport=None, lport=None):
+                 rport=None, lport=None, token=None):
         self.place, self.n, self.kind, self.role, self.echo = place, n, kind, role, echo
+        self.token = n if token is None else token  # what its messages carry; both ends in one place have the same
         self.family = socket.AF_INET6 if family == 6 else socket.AF_INET
         self.local, self.remote, self.device, self.next_mac, self.local_mac = local, remote, device, next_mac, local_mac
         # The end that listens has the flow's number as its port, the other one a port by which it is known too.
@@ -182,7 +183,7 @@ class Flow:
     # ---- sending ----
     def text(self, word):
         self.n_sent += 1
-        return f"tlx:{self.n}:{word}:".encode()
+        return f"tlx:{self.token}:{word}:".encode()
 
     def send(self, word):
         if self.sock is None:
@@ -242,7 +243,7 @@ class Flow:
         self.take(sock, data, source)
 
     def take(self, sock, data, source):
-        mark = f"tlx:{self.n}:".encode()
+        mark = f"tlx:{self.token}:".encode()
         at = data.find(mark)
         # A raw or packet socket sees what is meant for others too, and a packet socket what it sent itself.
         if at < 0 or self.kind == "packet" and source[2] == socket.PACKET_OUTGOING:
@@ -253,6 +254,7 @@ class Flow:
                 return
         words = [piece.split(b":")[2].decode(errors="replace") for piece in data[at:].split(b"tlx")[1:] if piece.count(b":") > 2]
         self.got += words
+        self.place.stamp(self, "got")
         if not self.echo or words[0].startswith("re-"):
             return
         try:

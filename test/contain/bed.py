@@ -423,8 +423,12 @@ class Trial(Bed):
         self.build_host()
         for where, netns, device in (("peer0", "peer", "peer0"), ("peer2", "peer", "peer2"), ("q", "q", "eth0")):
             self.taps[where] = Tap(self.name(netns), device)
-            self.stack.callback(self.taps[where].close)
+        self.stack.callback(self.end_captures)
         self.start_fleet()
+
+    def end_captures(self):
+        while self.taps:
+            self.taps.popitem()[1].close()
 
     def add_place(self, place, netns):
         self.inside.call("", "place", name=place, netns=netns, cgroup=str(self.cgroup.path))

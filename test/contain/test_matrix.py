@@ -49,10 +49,10 @@ class Flows:
         self.mac.update({device: bed.call("host", "mac", device=device) for device in ("in0", "eth1", "up0")})
         self.mac.update({device: bed.call("peer", "mac", device=device) for device in ("peer0", "peer2")})
 
-    def cells(self, places, age):
+    def cells(self, places, age, kinds=KINDS):
         made = []
         for place in places:
-            for kind in KINDS:
+            for kind in kinds:
                 for family in FAMILIES:
                     if (kind, family) in self.missing:
                         continue
@@ -167,12 +167,12 @@ def gaps_of(bed, cell):
         return set()
     # In a trial the programs are on a cgroup: what no socket of it sends they do not see.
     if cell.place == "q":
-        return {"forwarded"}
+        return {"trial_scope", "forwarded"}
     if cell.kind == "packet":
-        return {"packet_sockets"}
+        return {"packet_socket"}
     if cell.direction == "in":
         # Answered by the kernel's own sockets, which are in the root cgroup.
-        return {"kernel_answers"}
+        return {"trial_scope"}
     return set()
 
 

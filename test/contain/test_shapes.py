@@ -58,7 +58,7 @@ def test_contained_no_shape_passes(bed):
             owner = [(what, direction, case) for what, direction, case, send, known in cases(bed) if known(packet, case)]
             # What the kernel itself answers is seen by tc alone, which a trial does not have.
             if not bed.whole_host and owner and all(direction == "in" for _, direction, _ in owner) and \
-                    "kernel_answers" in bed.gaps() & documented_gaps():
+                    "trial_scope" in bed.gaps() & documented_gaps():
                 continue
             faults.append(f"{packet} ({owner[0][0] if owner else 'nobody knows it'})")
         assert not faults, "\n".join(faults)
