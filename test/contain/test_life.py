@@ -269,7 +269,7 @@ def test_the_link_follows_the_consoles_address(free):
         assert new4 in ini.read_text()
         bed.console_ports |= {(new4, PORT), (new6, PORT)}
         bed.fleet.console.stop()
-        bed.fleet.hosts = (new4, new6)
+        bed.fleet.addresses = (new4, new6)
         bed.fleet.start_console(PORT)
         wait_verified_anew(bed, "the Console has new addresses")
         beds.run(f"ip -n {peer} address delete {PEER_DEFAULT[1]}/64 dev peer0")
@@ -283,7 +283,7 @@ def test_the_link_follows_the_consoles_address(free):
                  f"ip -n {peer} address replace {PEER_DEFAULT[1]}/64 dev peer0 nodad")
         bed.fleet.console.stop()
         ini.write_text(text)
-        bed.fleet.hosts = PEER_DEFAULT
+        bed.fleet.addresses = PEER_DEFAULT
         bed.fleet.start_console(PORT)
         bed.fleet.wait_seen(bed.node)
         beds.run(f"ip -n {peer} address delete {new4}/24 dev peer0; ip -n {peer} address delete {new6}/64 dev peer0; :")

@@ -124,7 +124,7 @@ class Console(Daemon):
         super().__init__("console", [BUILD / "console/telovix-console", "run", "--data", fleet.data, "--listen",
                                      f"{fleet.listen}:{port}", *extra], fleet.folder, env=fleet.env)
         self.port = int(self.wait_output(rf"listening on {re.escape(fleet.listen)}:(\d+)").group(1))
-        self.address = f"{fleet.hosts[0]}:{self.port}"
+        self.address = f"{fleet.addresses[0]}:{self.port}"
 
 
 class Sensor(Daemon):
@@ -169,7 +169,7 @@ class Fleet:
     tells to sensors; others than loopback only in a network namespace of the test."""
 
     def __init__(self, env=None, hosts=("127.0.0.1",)):
-        self.hosts, self.listen = hosts, "127.0.0.1" if hosts == ("127.0.0.1",) else "[::]"
+        self.addresses, self.listen = hosts, "127.0.0.1" if hosts == ("127.0.0.1",) else "[::]"
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="telovix-test-"))
         self.data = self.folder / "console"
         self.env = env or {}
