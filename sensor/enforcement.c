@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/err.h"
 #include "common/log.h"
@@ -214,6 +215,8 @@ static void on_net_event(void *arg, const struct tlx_net_event *event,
   struct enforcement *enforcement = arg;
   bool would = event->action == TLX_ACTION_WOULD;
   char text[46], remote[80];
+  /* The proof, and names that we try to resolve. */
+  if (event->pid == (uint32_t)getpid()) return;
   net_address_text(event->remote.bytes, text);
   snprintf(remote, sizeof remote, strchr(text, ':') ? "[%s]:%u" : "%s:%u", text,
            event->remote_port);
@@ -391,6 +394,7 @@ static json_t *describe_net(const struct enforcement *enforcement,
     denied += net->stats.denied[at];
     would += net->stats.would[at];
   }
+  denied -= net->stats.probes < denied ? net->stats.probes : denied;
   return json_pack("{s:b, s:b, s:b, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:i, s:i, s:i}", "wanted",
                    (int)net->is_wanted, "inForce", (int)net->in_force, "releasedByItself",
                    (int)net->was_lost, "provedAt", proved, "proofLacks", text_of(net->proof),

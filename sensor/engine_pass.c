@@ -272,19 +272,32 @@ static void exec_pass(struct core *core) {
 
 /* ---- all parts ---- */
 
+static bool has_exec_pins(const struct core *core) {
+  char *path = NULL;
+  bool has =
+      asprintf(&path, "%s/%d", core->pin_folder, TLX_ABI_VERSION) > 0 && access(path, F_OK) == 0;
+  free(path);
+  return has;
+}
+
+/* Whether nothing of the exec rules is left. */
 static bool exec_remove(struct core *core) {
-  if (!core->object && !nothing_is_in_force(core)) (void)open_parts(core);
+  if (!core->object && has_exec_pins(core) && !open_parts(core)) {
+    tlx_error(BPF, "programs of a former process stay in force: %s", core->detail);
+    return false;
+  }
   int err = core->object ? bpf_object_remove(core->object) : 0;
   if (err) tlx_error(BPF, "programs stay in force: %s", tlx_err_text(err));
   bpf_object_close(core->object);
   core->object = NULL;
   core->backend = BPF_BACKEND_NONE;
-  core->was_proved = core->is_published = err != 0;
+  core->was_proved = err != 0;
+  core->is_published = false;
   free(core->image);
   core->image = NULL;
   core->n_image = 0;
   core->exec_in_force = core->has_name && err == 0;
-  return err == 0 && nothing_is_in_force(core);
+  return err == 0;
 }
 
 /* Root on the host wants nothing of ours: only a new desired state puts anything in force again. */
