@@ -253,6 +253,19 @@ int bpf_net_tc_load(struct bpf_net *net, char why[240]) {
   return load_layer(net, BPF_NET_PROG_TC_OUT, BPF_NET_PROG_COUNT - 1, why);
 }
 
+/* Pins |link_fd|, and ends the link whose pin that was: left to itself it goes some moments later,
+ * when the kernel clears up the former pin. */
+static int pin_over(const struct bpf_net *net, enum bpf_net_prog prog, int link_fd) {
+  const char *word = bpf_net_prog_word(prog);
+  TLX_AUTOCLOSE int former_fd = -1;
+  uint32_t former_id = 0, id = 0;
+  (void)bpf_pin_open(net->folder, word, BPF_PIN_LINK, &former_fd, &former_id);
+  int err = bpf_pin_put(net->folder, word, link_fd);
+  if (!err) err = bpf_pin_id(link_fd, BPF_PIN_LINK, &id);
+  if (!err && former_fd >= 0 && former_id != id) (void)bpf_link_detach(former_fd);
+  return err;
+}
+
 /* The link of a former process (or our own), with our program in it now. */
 static int update_pinned(struct bpf_net *net, enum bpf_net_prog prog, int *ret_fd,
                          uint32_t *ret_id) {
@@ -276,7 +289,7 @@ int bpf_net_hook_attach(struct bpf_net *net, enum bpf_net_prog prog, char why[24
   if (err) {
     fd = bpf_link_create(hook->prog_fd, net->cgroup_fd, attach_types[prog], NULL);
     err = fd < 0 ? -errno : bpf_pin_id(fd, BPF_PIN_LINK, &id);
-    if (!err && !net->has_former) err = bpf_pin_put(net->folder, word, fd);
+    if (!err && !net->has_former) err = pin_over(net, prog, fd);
   }
   if (err) {
     snprintf(why, 240, "hook %s cannot be attached: %s", word, tlx_err_text(err));
@@ -352,8 +365,7 @@ int bpf_net_succeed(struct bpf_net *net) {
    * begins anew, or gives the links programs on maps that hold the configuration. */
   err = pin_maps(net);
   for (unsigned i = 0; i < BPF_NET_CGROUP_PROGS && !err; i++)
-    if (net->hooks[i].link_fd >= 0)
-      err = bpf_pin_put(net->folder, bpf_net_prog_word(i), net->hooks[i].link_fd);
+    if (net->hooks[i].link_fd >= 0) err = pin_over(net, i, net->hooks[i].link_fd);
   if (err) return err;
   net->has_former = false;
   if (net->layers & 1u << BPF_NET_LAYER_TC) bpf_net_devices_adopt(net);
@@ -376,6 +388,11 @@ int bpf_net_remove(struct bpf_net *net) {
   int err = bpf_net_devices_remove(net);
   if (!first) first = err;
   for (unsigned i = 0; i < BPF_NET_CGROUP_PROGS; i++) {
+    uint32_t id;
+    TLX_AUTOCLOSE int pinned_fd = -1;
+    /* Not left to the kernel's clearing up, so that all is open when this returns. */
+    if (bpf_pin_open(net->folder, bpf_net_prog_word(i), BPF_PIN_LINK, &pinned_fd, &id) == 0)
+      (void)bpf_link_detach(pinned_fd);
     if (net->hooks[i].link_fd >= 0) (void)bpf_link_detach(net->hooks[i].link_fd);
     bpf_net_close_fd(&net->hooks[i].link_fd);
   }
