@@ -19,11 +19,11 @@ struct rule_contain {
   bool force;
 };
 
-/* Reads the parameters of a serialized telovix.v1.NetworkContainment's policy: |policy_| is a
- * Telovix__V1__EnforcementPolicy whose network_containment is set. False with the fault in |fault|
- * (of |size|) when an entry of the allow list cannot be read: then the rule is refused, since to
- * leave the entry out would cut what an operator wanted to keep. Pure. */
 struct Telovix__V1__EnforcementPolicy;
+/* Reads the parameters of |policy|, whose network_containment is set. False with the fault in
+ * |fault| (of |size|) when an entry of the allow list cannot be read: then the rule is refused,
+ * since to leave the entry out would cut what an operator wanted to keep. |ret_rule| is untouched
+ * then. Pure. */
 bool rule_contain_read(const struct Telovix__V1__EnforcementPolicy *policy,
                        struct rule_contain *ret_rule, char *fault, size_t size);
 /* Whether two rules let the same through, in the same mode: nothing is to be published. Pure. */
