@@ -154,3 +154,16 @@ def test_restore_with_nothing_wanted(running):
     running.node.stop()
     result = scoped(running.node, "restore")
     assert result.returncode == 0, result.stderr
+
+
+def test_a_hazard_refuses_it_also_at_boot(fleet):
+    fleet.start_console()
+    sensor = fleet.start_sensor("web-1", env={"TELOVIX_TEST_HAZARDS": "network_root"})
+    wait_for(lambda: status(sensor)["containment"]["hazards"], "the hazard is seen")
+    # Without force the Console refuses already, once it knows.
+    wait_for(lambda: fleet.sensor("web-1").get("hazards") == ["network_root"], "the Console knows")
+    result = fleet.ctl("contain", "web-1", check=False)
+    assert result.returncode == 1 and "network_root" in result.stderr, result.stdout + result.stderr
+    sensor.stop()
+    assert scoped(sensor, "restore").returncode == 0
+    assert not is_cut(sensor)
