@@ -64,9 +64,11 @@ struct bpf_net {
 
 #define BPF_NET_CFG_PIN "cfg"
 
+/* Where the program is kept. */
 static inline struct bpf_net_hook *bpf_net_hook_of(struct bpf_net *net, unsigned prog) {
   return prog < BPF_NET_CGROUP_PROGS ? &net->hooks[prog] : &net->tc[prog - BPF_NET_CGROUP_PROGS];
 }
+/* Closes what is open and leaves -1. */
 void bpf_net_close_fd(int *fd);
 /* Loads the programs of devices anew. */
 int bpf_net_tc_load(struct bpf_net *net, char why[240]);
@@ -79,6 +81,7 @@ int bpf_net_hook_attach(struct bpf_net *net, enum bpf_net_prog prog, char why[24
 void bpf_net_devices_adopt(struct bpf_net *net);
 /* Takes all filters and links of devices away. The first error. */
 int bpf_net_devices_remove(struct bpf_net *net);
+/* Closes descriptors; what is attached goes on. */
 void bpf_net_devices_close(struct bpf_net *net);
 /* Repairs one after another; the first error. */
 int bpf_net_devices_verify(struct bpf_net *net, struct bpf_tampers *tampers);

@@ -45,6 +45,7 @@ enum bpf_net_prog {
       BPF_NET_PROG_COUNT
 };
 #define BPF_NET_CGROUP_PROGS ((unsigned)BPF_NET_PROG_TC_OUT)
+/* "skb_out": static storage. */
 const char *bpf_net_prog_word(enum bpf_net_prog prog);
 
 /* Makes all maps, empty. The descriptors are the caller's. |btf_path| NULL = the kernel's. */
