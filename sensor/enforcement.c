@@ -131,17 +131,26 @@ static const struct engine_view *view_of(void *arg) {
   return engine_view(((struct enforcement *)arg)->engine);
 }
 
+static enum rule_reason reason_of_containment(const struct engine_view *view) {
+  for (size_t i = 0; i < view->n_rules; i++)
+    if (view->rules[i].is_containment) return view->rules[i].result.reason;
+  return RULE_REASON_NONE;
+}
+
 /* The containment went by itself: a restart must not put it up again under the same desired state.
- */
-static void keep_lost(struct enforcement *enforcement) {
-  struct state_released lost = {.wall_ms = tlx_wall_ms(enforcement->options.clock)};
+ * Or a hazard refused it: a boot, which cannot see them all, must not put it up either. */
+static void keep_released(struct enforcement *enforcement) {
+  struct state *state = enforcement->options.state;
+  struct state_released released = {.wall_ms = tlx_wall_ms(enforcement->options.clock)};
   const struct engine_view *view = engine_view(enforcement->engine);
-  const struct desired *desired = state_desired(enforcement->options.state);
-  if (!view->net.was_lost || !desired ||
-      memcmp(&view->in_force, &desired->name, sizeof desired->name) != 0 ||
-      state_released(enforcement->options.state))
-    return;
-  state_released_put(enforcement->options.state, &lost);
+  const struct desired *desired = state_desired(state);
+  const struct state_released *kept = state_released(state);
+  if (!desired || memcmp(&view->in_force, &desired->name, sizeof desired->name) != 0) return;
+  released.is_hazard = reason_of_containment(view) == RULE_REASON_HAZARD;
+  if (!kept && (view->net.was_lost || released.is_hazard))
+    state_released_put(state, &released);
+  else if (kept && kept->is_hazard && view->net.in_force)
+    state_released_clear(state);
 }
 
 static void finish_lift(struct enforcement *enforcement) {
@@ -154,7 +163,7 @@ static void finish_lift(struct enforcement *enforcement) {
 
 static void on_changed(void *arg) {
   struct enforcement *enforcement = arg;
-  keep_lost(enforcement);
+  keep_released(enforcement);
   finish_lift(enforcement);
   enforcement->options.beat(enforcement->options.arg);
 }

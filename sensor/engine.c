@@ -29,8 +29,9 @@ struct engine {
   uv_timer_t timer;
   uv_work_t work;
   bool is_passing, closing;
-  bool is_lifted;      /* for the next pass */
-  bool wants_net_pass; /* something of the network changed while a pass ran */
+  bool is_lifted;        /* for the next pass */
+  bool wants_net_pass;   /* something of the network changed while a pass ran */
+  uint64_t full_mono_ms; /* when the last pass of all parts began */
   void (*closed)(void *arg);
   void *closed_arg;
 };
@@ -220,7 +221,11 @@ static void open_events(struct engine *engine) {
 
 /* ---- passes ---- */
 
+/* Hosts that make and unmake containers all the time shall not look at devices all the time. */
+#define NET_GAP_MS 100u
+
 static void start_pass(struct engine *engine, bool net_only);
+static void on_timer(uv_timer_t *timer);
 
 static void do_pass(uv_work_t *work) {
   struct engine *engine = work->data;
@@ -272,8 +277,10 @@ static void on_passed(uv_work_t *work, int status) {
   if (is_news(before, engine_view(engine))) engine->options.changed(engine->options.arg);
   if (engine->wanted || engine->is_lifted != engine->core.is_lifted)
     start_pass(engine, false);
-  else if (engine->wants_net_pass || engine->core.net.wants_again)
+  else if (engine->core.net.wants_again)
     start_pass(engine, true);
+  else if (engine->wants_net_pass)
+    uv_timer_start(&engine->timer, on_timer, NET_GAP_MS, ENGINE_VERIFY_MS);
 }
 
 static void start_pass(struct engine *engine, bool net_only) {
@@ -287,6 +294,7 @@ static void start_pass(struct engine *engine, bool net_only) {
   engine->passing = engine->wanted;
   engine->wanted = NULL;
   core->net_only = net_only;
+  if (!net_only) engine->full_mono_ms = tlx_mono_ms(engine->options.clock);
   core->is_lifted = engine->is_lifted;
   if (core->link.fd >= 0) close(core->link.fd);
   core->link = (struct engine_link){.fd = -1};
@@ -296,7 +304,9 @@ static void start_pass(struct engine *engine, bool net_only) {
 }
 
 static void on_timer(uv_timer_t *timer) {
-  start_pass(timer->data, false);
+  struct engine *engine = timer->data;
+  uint64_t age_ms = tlx_mono_ms(engine->options.clock) - engine->full_mono_ms;
+  start_pass(engine, engine->wants_net_pass && age_ms < ENGINE_VERIFY_MS - NET_GAP_MS);
 }
 
 /* A device or an address that is new shall not stay open for longer than it takes to look. */

@@ -48,6 +48,7 @@ struct engine_link {
   } console[ENGINE_CONSOLE_MAX]; /* that are known as numbers */
   unsigned n_console;
   uint64_t seen_mono_ms; /* last heartbeat that was answered; 0 = none by this process */
+  bool is_refused;       /* the Console answers, and refuses this sensor */
 };
 
 /* One rule as observed. */

@@ -91,8 +91,9 @@ static void find_hazards(struct core *core) {
     net->knows_hazards = true;
     return;
   }
-  if (net->knows_hazards && !core->net_only && now_mono_ms - net->hazards_mono_ms < HAZARDS_MS)
-    return;
+  /* As they are when one is about to be put up; else now and then. */
+  bool is_asked = !net->net && core_contain_rule(core);
+  if (net->knows_hazards && !is_asked && now_mono_ms - net->hazards_mono_ms < HAZARDS_MS) return;
   if (read_surroundings(net) != 0) return;
   for (unsigned i = 0; i < core->link.n_console; i++)
     memcpy(console[i], core->link.console[i].address, sizeof console[i]);
@@ -389,7 +390,9 @@ static bool is_as_made(struct core *core, struct rule_result *result) {
 static bool is_lost(const struct core *core, const struct rule_contain *rule) {
   const struct core_net *net = &core->net;
   uint64_t since_mono_ms = net->up_mono_ms;
-  if (!rule->release_when_lost || rule->mode != TLX_NET_ENFORCE || !since_mono_ms || core->is_boot)
+  /* One that refuses us is there: what it revoked stays contained. */
+  if (!rule->release_when_lost || rule->mode != TLX_NET_ENFORCE || !since_mono_ms ||
+      core->is_boot || core->link.is_refused)
     return false;
   if (core->link.seen_mono_ms > since_mono_ms) since_mono_ms = core->link.seen_mono_ms;
   return tlx_mono_ms(core->clock) - since_mono_ms >= LOST_MS;

@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "common/text.h"
 #include "sensor/engine_int.h"
+#include "sensor/hazards.h"
 #include "sensor/local.h"
 #include "sensor/sensor.h"
 #include "sensor/state.h"
@@ -77,7 +78,8 @@ static int judge(const struct core *core) {
     tlx_notice(RULE, "the containment is in force; the running sensor will prove it");
     return 0;
   }
-  if (rule->result.reason == RULE_REASON_LOST_CONSOLE) return 0;
+  if (rule->result.reason == RULE_REASON_LOST_CONSOLE || rule->result.reason == RULE_REASON_HAZARD)
+    return 0;
   tlx_error(RULE, "the containment is not in force: %s %s", rule_reason_text(rule->result.reason),
             rule->result.step);
   if (!rule->contain->release_when_lost) return 1;
@@ -99,8 +101,9 @@ int offline_restore(const char *state_folder, const char *cgroup, const char *bp
     tlx_notice(RULE, "root lifted all enforcement: nothing is put in force");
   } else if (desired) {
     offline.core->is_boot = true;
-    offline.core->net.has_lost = released != NULL;
+    offline.core->net.has_lost = released && !released->is_hazard;
     if (released) offline.core->net.lost = released->name;
+    if (released && released->is_hazard) offline.core->net.hazards = (1u << HAZARD_COUNT) - 1;
     core_pass(offline.core, desired);
     ret = judge(offline.core);
   }

@@ -160,6 +160,7 @@ static void on_link(void *arg, struct engine_link *ret_link) {
   const char *list[STATE_ADDRESSES_MAX];
   size_t n = list_addresses(sensor, list);
   int fd = sensor->uplink && !sensor->stopping ? uplink_socket(sensor->uplink) : -1;
+  ret_link->is_refused = sensor->uplink && uplink_state(sensor->uplink) == UPLINK_REFUSED;
   if (fd >= 0) ret_link->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
   for (size_t i = 0; i < n && ret_link->n_console < ENGINE_CONSOLE_MAX; i++) {
     struct sockaddr_in v4 = {.sin_family = AF_INET};

@@ -138,6 +138,7 @@ static void pack_released(const struct state *state, struct tlx_buf *buf) {
   message.tty = released.tty;
   message.wall_ms = released.wall_ms;
   message.told = released.was_told;
+  message.hazard = released.is_hazard;
   uint8_t *out = tlx_buf_reserve(buf, telovix__state__v1__released__get_packed_size(&message) + 1);
   if (out) buf->len += telovix__state__v1__released__pack(&message, out);
 }
@@ -298,6 +299,7 @@ static int read_released(struct state *state, const struct tlx_buf *content) {
     released->name.generation = message->generation;
     released->is_lifted = message->lifted;
     released->was_told = message->told;
+    released->is_hazard = message->hazard;
     released->uid = message->uid;
     released->wall_ms = message->wall_ms;
     snprintf(released->tty, sizeof released->tty, "%s", message->tty);
@@ -529,5 +531,11 @@ void state_released_put(struct state *state, const struct state_released *releas
 void state_released_told(struct state *state) {
   if (!state->has_released || state->released.was_told) return;
   state->released.was_told = true;
+  mark_dirty(state, FILE_RELEASED);
+}
+
+void state_released_clear(struct state *state) {
+  if (!state->has_released) return;
+  state->has_released = false;
   mark_dirty(state, FILE_RELEASED);
 }

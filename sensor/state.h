@@ -81,6 +81,7 @@ void state_desired_save_again(struct state *state);
 struct state_released {
   struct desired_name name; /* of the desired state in spite of which; all zero = there was none */
   bool is_lifted;           /* everything, by root; else the containment, by itself */
+  bool is_hazard;           /* it was never put up: a hazard refused it */
   bool was_told;            /* the Console knows */
   uint32_t uid;
   char tty[64];
@@ -92,3 +93,5 @@ const struct state_released *state_released(const struct state *state);
 /* Keeps it, with the name of the present desired state. */
 void state_released_put(struct state *state, const struct state_released *released);
 void state_released_told(struct state *state);
+/* Forgets it. */
+void state_released_clear(struct state *state);
