@@ -42,6 +42,9 @@ enum {
   KEY_OBSERVE,
   KEY_FORCE,
   KEY_FOLLOW,
+  KEY_ALLOW,
+  KEY_ON_LOST_CONSOLE,
+  KEY_ACCEPT_PARTIAL,
   KEY_VERSION,
 };
 
@@ -79,6 +82,21 @@ static const struct {
      {"force", KEY_FORCE, NULL, 0,
       "Also a shell, sshd or login, and on a sensor in critical health; audited", 1}},
     {ARGS_FORCE, {"force", KEY_FORCE, NULL, 0, "Also on a sensor in critical health; audited", 1}},
+    {ARGS_CONTAIN,
+     {"allow", KEY_ALLOW, "ENTRY", 0,
+      "Let this through: in:|out:CIDR[,PORT[-PORT]][/tcp|udp], no port = every protocol; can be "
+      "repeated",
+      1}},
+    {ARGS_CONTAIN,
+     {"on-lost-console", KEY_ON_LOST_CONSOLE, "keep|release", 0,
+      "What the host does when it has had no Console for a minute (default: the Console's setting)",
+      1}},
+    {ARGS_CONTAIN,
+     {"force", KEY_FORCE, NULL, 0,
+      "Also in spite of hazards, and on a sensor in critical health; audited", 1}},
+    {ARGS_CONTAIN,
+     {"accept-partial", KEY_ACCEPT_PARTIAL, NULL, 0,
+      "With --wait: exit 0 also for `partial`, with its gaps named", 1}},
     {ARGS_EVENTS,
      {"follow", KEY_FOLLOW, NULL, 0, "Show new events as they come, until interrupted", 1}},
     {ARGS_KILL | ARGS_TOKEN,
@@ -111,7 +129,7 @@ struct parse {
   const char *name;
   size_t n_words;
   int index; /* first word, for the common parser */
-  bool common, shown;
+  bool common, shown, takes_entries;
   FILE *discard; /* where argp's second line of an error goes */
 };
 
@@ -152,6 +170,17 @@ static int parse_label(const struct parse *parse, const char *value) {
     return wrong(parse, "label", value, "keys are of [a-z0-9._/-], values of [A-Za-z0-9._-]");
   if (args->n_labels == ARGS_LABELS_MAX) return wrong(parse, "label", value, "at most 32 labels");
   args->labels[args->n_labels++] = label;
+  return 0;
+}
+
+static int parse_allow(const struct parse *parse, const char *value) {
+  struct args *args = parse->args;
+  struct tlx_allow_entry entry;
+  const char *fault;
+  if (tlx_allow_parse(value, &entry, &fault) != 0) return wrong(parse, "allow", value, fault);
+  if (args->n_allow == TLX_ALLOW_LIST_MAX)
+    return wrong(parse, "allow", value, "at most 64 entries");
+  args->allow[args->n_allow++] = value;
   return 0;
 }
 
@@ -215,6 +244,14 @@ static int parse_option(const struct parse *parse, int key, char *value) {
     return 0;
   case KEY_FOLLOW:
     args->follow = true;
+    return 0;
+  case KEY_ALLOW:
+    return parse_allow(parse, value);
+  case KEY_ON_LOST_CONSOLE:
+    return parse_word(parse, "on-lost-console", value, &telovix__v1__on_lost_console__descriptor,
+                      "ON_LOST_CONSOLE_", "want keep or release", &args->on_lost_console);
+  case KEY_ACCEPT_PARTIAL:
+    args->accept_partial = true;
     return 0;
   case KEY_STATUS:
     return parse_word(parse, "status", value, &telovix__v1__sensor_status__descriptor,
@@ -285,7 +322,7 @@ static error_t parse_key(int key, char *value, struct argp_state *state) {
       state->next = state->argc;
       return 0;
     }
-    if (parse->args->n_words >= parse->n_words) {
+    if (parse->args->n_words >= (parse->takes_entries ? ARGS_WORDS_MAX : parse->n_words)) {
       char shown[128];
       tlx_text_escape(value, SIZE_MAX, shown, sizeof shown);
       fprintf(stderr, "%s: %s: one word too many; see %s --help\n", parse->name, shown,
@@ -330,7 +367,10 @@ static int run(struct parse *parse, const char *usage, const char *doc, unsigned
 
 int args_parse(const char *name, const char *usage, const char *doc, unsigned groups,
                size_t n_words, int argc, char **argv, struct args *ret_args) {
-  struct parse parse = {.args = ret_args, .name = name, .n_words = n_words};
+  struct parse parse = {.args = ret_args,
+                        .name = name,
+                        .n_words = n_words,
+                        .takes_entries = (groups & ARGS_ENTRIES) != 0};
   return run(&parse, usage, doc, groups, 0, argc, argv);
 }
 

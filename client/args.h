@@ -5,12 +5,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/allow.h"
+
 /* What an operator typed: every option of every verb has its place here, so that one parser reads
  * them all and a verb only lists which ones it takes. */
 
 enum output_format { OUTPUT_TABLE, OUTPUT_WIDE, OUTPUT_JSON, OUTPUT_NAME };
 
-#define ARGS_WORDS_MAX 4u
+#define ARGS_WORDS_MAX (4u + TLX_ALLOW_LIST_MAX)
 #define ARGS_LABELS_MAX 32u
 /* One --label. */
 struct args_label {
@@ -26,7 +28,10 @@ struct args {
   const char *reason, *request_id;
   const char *exe, *sensor, *actor, *action, *node_name, *name, *head;
   uint64_t start_ticks, life_ms, since_wall_ms, until_wall_ms, limit;
-  bool wait, all, observe, force, follow;
+  bool wait, all, observe, force, follow, accept_partial;
+  unsigned on_lost_console; /* number of telovix.v1; 0 = not given */
+  const char *allow[TLX_ALLOW_LIST_MAX];
+  size_t n_allow;
   unsigned status, health, outcome; /* numbers of telovix.v1 */
   struct args_label labels[ARGS_LABELS_MAX];
   size_t n_labels;
@@ -47,14 +52,17 @@ enum {
   ARGS_FORCE = 1 << 10,    /* --force, of a mode */
   ARGS_WAIT = 1 << 11,     /* --wait, of a rule */
   ARGS_EVENTS = 1 << 12,   /* --follow */
+  ARGS_CONTAIN = 1 << 13,  /* --allow --on-lost-console --force --accept-partial */
+  ARGS_ENTRIES = 1 << 14,  /* no option: further words, each an entry of an allow list */
 };
 
 /* Default of --timeout where nothing else is said. */
 #define ARGS_TIMEOUT_DEFAULT_MS 60000u
 
 /* Parses the options and words behind a verb. |name| is how the program calls itself, e.g.
- * "telovixctl kill"; |usage| its words, e.g. "SENSOR PID"; |n_words| exactly so many. Errors go to
- * stderr in one line. 0 = go on; 1 = help or version was printed, exit 0; 2 = wrong usage, exit 2.
+ * "telovixctl kill"; |usage| its words, e.g. "SENSOR PID"; |n_words| exactly so many, with
+ * ARGS_ENTRIES at least. Errors go to stderr in one line. 0 = go on; 1 = help or version was
+ * printed, exit 0; 2 = wrong usage, exit 2.
  */
 int args_parse(const char *name, const char *usage, const char *doc, unsigned groups,
                size_t n_words, int argc, char **argv, struct args *ret_args);

@@ -41,6 +41,16 @@ static const struct verb verbs[] = {
     {"block", "SENSOR PATH", 2, ARGS_BLOCK | ARGS_WAIT | ARGS_CHANGE,
      "Stops every execution of the file PATH on the host of SENSOR, from now on.", cmd_block,
      false},
+    {"contain", "SENSOR", 1, ARGS_CONTAIN | ARGS_WAIT | ARGS_CHANGE,
+     "Cuts the host of SENSOR off from the network, but for loopback, its own Console and what is "
+     "allowed.",
+     cmd_contain, false},
+    {"release", "SENSOR", 1, ARGS_WAIT | ARGS_CHANGE, "Takes the containment of SENSOR away.",
+     cmd_release, false},
+    {"allow", "SENSOR set ENTRY...\nSENSOR list", 2, ARGS_ENTRIES | ARGS_CHANGE,
+     "Replaces what the contained host of SENSOR is allowed (set; without an ENTRY: nothing), or "
+     "shows it (list).",
+     cmd_allow, false},
     {"rules list", "", 0, ARGS_OF_SENSOR | ARGS_LIMIT,
      "Lists rules: what is desired and, beside it, what the host reported.", cmd_rules_list, false},
     {"rules get", "RULE", 1, 0, "Shows one rule with every gap that its host leaves.",
@@ -76,6 +86,9 @@ static const char top_doc[] =
     "  kill SENSOR PID [--wait]       order a process killed\n"
     "  kills list|get|cancel          kill orders\n"
     "  block SENSOR PATH [--wait]     stop every execution of one file\n"
+    "  contain SENSOR [--wait]        cut a host off from the network\n"
+    "  release SENSOR [--wait]        take that back\n"
+    "  allow SENSOR set|list          what a contained host may do\n"
     "  rules list|get|mode|delete     what hosts must enforce, and what they do\n"
     "  events list [--follow]         what enforcement did\n"
     "  token create|list|revoke       enrollment tokens\n"

@@ -19,6 +19,12 @@ int cmd_help_choose(struct client *client) {
         "--wait\n"
         "a block that is no longer needed                      telovixctl rules delete RULE "
         "--wait\n"
+        "all network traffic of a host                         telovixctl contain SENSOR --wait\n"
+        "the same, but a jump host must get in                 telovixctl contain SENSOR --allow "
+        "in:CIDR,PORT/tcp --wait\n"
+        "a containment that lets too much or too little in     telovixctl allow SENSOR set "
+        "ENTRY...\n"
+        "a containment that is no longer needed                telovixctl release SENSOR --wait\n"
         "an order that was a mistake and is still queued       telovixctl kills cancel ORDER\n"
         "the enrollment of a host that was not meant to join   telovixctl token revoke TOKEN\n"
         "\n"
@@ -32,7 +38,17 @@ int cmd_help_choose(struct client *client) {
         "gives exit status 0\n"
         "only when the host reports it `applied`; what a host cannot stop is named as a gap "
         "(telovixctl rules get RULE).\n"
-        "Who was stopped: telovixctl events list --follow\n",
+        "Who was stopped: telovixctl events list --follow\n"
+        "\n"
+        "A containment stops packets, not processes: what runs on the host goes on, and kill and "
+        "block work while it is\n"
+        "contained. With --wait it gives exit status 0 only when the host has proved it "
+        "(`contained`); a part that a host\n"
+        "cannot hold makes it `partial`, with the gaps named, which --accept-partial takes for a "
+        "success. An offline host\n"
+        "is `pending`, never `contained`. It is the choice when a host may be compromised and "
+        "should stay under control;\n"
+        "it can be taken back at any time.\n",
         stdout);
   return CLIENT_OK;
 }

@@ -20,7 +20,7 @@ const char *output_colour(enum output_colour colour, const char *text, char *out
 
 /* A table: rows are collected, columns get the width they need. At most OUTPUT_COLUMNS_MAX columns.
  */
-#define OUTPUT_COLUMNS_MAX 16u
+#define OUTPUT_COLUMNS_MAX 20u
 struct output_table;
 /* |heads|: n column names in capitals. NULL when out of memory. */
 struct output_table *output_table_new(const char *const *heads, size_t n);

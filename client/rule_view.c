@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/allow.h"
 #include "common/text.h"
 
 #define STATE(name) TELOVIX__V1__RULE_STATE__RULE_STATE_##name
@@ -19,6 +20,18 @@ static bool is_reported(const Telovix__V1__EnforcementRule *rule) {
   default:
     return true;
   }
+}
+
+bool rule_view_is_containment(const Telovix__V1__EnforcementRule *rule) {
+  return strcmp(rule->template_, "network-containment") == 0;
+}
+
+const char *rule_view_allow(char *const *allow, size_t n_allow, char *out, size_t size) {
+  size_t at = 0;
+  snprintf(out, size, "%s", n_allow ? "" : "nothing");
+  for (size_t i = 0; i < n_allow && at < size; i++)
+    at += (size_t)snprintf(out + at, size - at, "%s%s", i ? " " : "", allow[i]);
+  return out;
 }
 
 bool rule_view_ended(const Telovix__V1__EnforcementRule *rule) {
@@ -79,7 +92,9 @@ void rule_view_row(struct output_table *table, const Telovix__V1__EnforcementRul
   char text[128];
   output_table_cell(table, COLOUR_NONE, rule->rule_id);
   output_table_cell(table, COLOUR_NONE, rule->node_name);
-  output_table_cell(table, COLOUR_NONE, rule->path);
+  /* A path begins with a slash: no template passes for one. */
+  output_table_cell(table, COLOUR_NONE,
+                    rule_view_is_containment(rule) ? rule->template_ : rule->path);
   output_table_cell(
       table, COLOUR_NONE,
       output_word(&telovix__v1__rule_mode__descriptor, (int)rule->desired_mode, text));
@@ -105,8 +120,31 @@ void rule_view_row(struct output_table *table, const Telovix__V1__EnforcementRul
   output_table_cell(table, COLOUR_NONE, rule->actor);
 }
 
+/* The same of a containment. */
+static const char *meaning_of_containment(const Telovix__V1__EnforcementRule *rule) {
+  switch (rule->observed_state) {
+  case STATE(PENDING):
+    return "is not confirmed to be cut off from the network yet";
+  case STATE(APPLIED):
+    return "is cut off from the network, proved by the host";
+  case STATE(PARTIAL):
+    return "is cut off from the network only in part";
+  case STATE(REFUSED):
+    return "is not cut off from the network: the host refuses";
+  case STATE(FAILED):
+    return "could not be cut off from the network";
+  case STATE(UNKNOWN):
+    return "may or may not be cut off from the network";
+  case STATE(REMOVING):
+    return "may still be cut off from the network: the host has not confirmed the release";
+  default:
+    return "is in a state that this telovixctl does not know; use a newer one";
+  }
+}
+
 /* What the state means for the operator. */
 static const char *meaning(const Telovix__V1__EnforcementRule *rule) {
+  if (rule_view_is_containment(rule)) return meaning_of_containment(rule);
   bool observing = is_observing(rule);
   switch (rule->observed_state) {
   case STATE(PENDING):
@@ -169,8 +207,13 @@ const char *rule_view_sentence(const Telovix__V1__EnforcementRule *rule, uint64_
   if (*rule->scope_cgroup)
     snprintf(scope, sizeof scope, " [trial scope %.500s]", rule->scope_cgroup);
   const char *why = *rule->observed_detail ? rule->observed_detail : rule->observed_reason;
-  snprintf(text, sizeof text, "%s: %.4095s on %.253s %s%s%.512s%s%s", word, rule->path,
-           rule->node_name, meaning(rule), *why ? ": " : "", why, error, span);
+  if (rule_view_is_containment(rule))
+    snprintf(text, sizeof text, "%s: %.253s %s%s%.512s%s%s",
+             rule->observed_state == STATE(APPLIED) ? "contained" : word, rule->node_name,
+             meaning(rule), *why ? ": " : "", why, error, span);
+  else
+    snprintf(text, sizeof text, "%s: %.4095s on %.253s %s%s%.512s%s%s", word, rule->path,
+             rule->node_name, meaning(rule), *why ? ": " : "", why, error, span);
   tlx_text_escape(text, SIZE_MAX, out, RULE_SENTENCE_MAX - 1024);
   size_t at = strlen(out);
   snprintf(text, sizeof text, "%s%s%s", gaps, scope,
@@ -228,7 +271,15 @@ void rule_view_print(const Telovix__V1__EnforcementRule *rule) {
   output_line("name", rule->name);
   output_line("node", rule->node_name);
   output_line("sensor", rule->sensor_id);
-  output_line("path", rule->path);
+  if (rule_view_is_containment(rule)) {
+    char allow[TLX_ALLOW_LIST_MAX * TLX_ALLOW_TEXT_MAX];
+    output_line("template", rule->template_);
+    output_line("allow", rule_view_allow(rule->allow, rule->n_allow, allow, sizeof allow));
+    output_line("on lost", output_word(&telovix__v1__on_lost_console__descriptor,
+                                       (int)rule->on_lost_console, mode));
+  } else {
+    output_line("path", rule->path);
+  }
   snprintf(text, sizeof text, "%.100s, %.100s (names; the backend is what is really used)",
            rule->hook, rule->action);
   output_line("hook, action", text);

@@ -26,6 +26,10 @@ const char *rule_view_sentence(const Telovix__V1__EnforcementRule *rule, uint64_
 /* The observed state alone, with what it waits for or why it is so, escaped:
  * "pending 12s, no_directory: /opt/x is not there". |out| of 256; returns it. */
 const char *rule_view_state(const Telovix__V1__EnforcementRule *rule, char *out);
+/* Whether the rule is a containment: it has no path, and is told in the words of one. */
+bool rule_view_is_containment(const Telovix__V1__EnforcementRule *rule);
+/* "in:10.0.0.0/8 out:192.0.2.1/32,53/udp", or "nothing"; cut to |size|. Returns |out|. */
+const char *rule_view_allow(char *const *allow, size_t n_allow, char *out, size_t size);
 /* Whether the host has said what it makes of the rule as it is now. What was reported before the
  * Console's restart, a silent host, and a removal in progress are no ends. */
 bool rule_view_ended(const Telovix__V1__EnforcementRule *rule);

@@ -37,15 +37,42 @@ static void format_labels(const Telovix__V1__Sensor *sensor, char *out, size_t s
                            sensor->labels[i]->value);
 }
 
-static const char *const heads[] = {"NODE", "SENSOR", "STATUS", "HEALTH", "LAST SEEN", "REASONS"};
+#define CONTAINMENT_HEAD "CONTAIN DESIRED | OBSERVED"
+static const char *const heads[] = {"NODE",           "SENSOR",    "STATUS", "HEALTH",
+                                    CONTAINMENT_HEAD, "LAST SEEN", "REASONS"};
 static const char *const heads_wide[] = {
-    "NODE",  "SENSOR", "STATUS",  "HEALTH",   "LAST SEEN", "REASONS", "TRUST",   "ORDERS",
-    "RULES", "ENGINE", "DESIRED", "IN FORCE", "VERIFIED",  "SCOPE",   "VERSION", "LABELS"};
+    "NODE",     "SENSOR",   "STATUS", "HEALTH",  CONTAINMENT_HEAD, "LAST SEEN",
+    "REASONS",  "TRUST",    "ORDERS", "RULES",   "ENGINE",         "DESIRED",
+    "IN FORCE", "VERIFIED", "SCOPE",  "VERSION", "LABELS"};
 
 /* A sensor says its scope with its first heartbeat; before that nobody knows it. */
 static const char *scope_of(const Telovix__V1__Sensor *sensor, const char *whole) {
   if (!sensor->last_seen_at) return "-";
   return *sensor->scope_cgroup ? sensor->scope_cgroup : whole;
+}
+
+static enum output_colour containment_colour(const Telovix__V1__Sensor *sensor) {
+  switch (sensor->containment_state) {
+  case TELOVIX__V1__CONTAINMENT_STATE__CONTAINMENT_STATE_NONE:
+    return COLOUR_NONE;
+  case TELOVIX__V1__CONTAINMENT_STATE__CONTAINMENT_STATE_CONTAINED:
+    return COLOUR_GOOD;
+  case TELOVIX__V1__CONTAINMENT_STATE__CONTAINMENT_STATE_PENDING:
+  case TELOVIX__V1__CONTAINMENT_STATE__CONTAINMENT_STATE_PARTIAL:
+  case TELOVIX__V1__CONTAINMENT_STATE__CONTAINMENT_STATE_RELEASE_PENDING:
+    return COLOUR_WARN;
+  default:
+    return COLOUR_BAD;
+  }
+}
+
+/* "contained [trial scope /x]": what holds only inside a scope is never shown without it. */
+static void format_containment(const Telovix__V1__Sensor *sensor, char *out, size_t size) {
+  char word[64];
+  output_word(&telovix__v1__containment_state__descriptor, (int)sensor->containment_state, word);
+  bool has_scope = *sensor->scope_cgroup && strcmp(word, "none") != 0;
+  snprintf(out, size, "%s%s%.255s%s", word, has_scope ? " [trial scope " : "",
+           has_scope ? sensor->scope_cgroup : "", has_scope ? "]" : "");
 }
 
 /* "ready (lsm)"; empty when the host has not said since the Console's start. */
@@ -135,6 +162,10 @@ void sensor_view_row(struct output_table *table, const Telovix__V1__Sensor *sens
   output_table_cell(
       table, health_colour(sensor->health_state),
       output_word(&telovix__v1__health_state__descriptor, (int)sensor->health_state, word));
+  char observed[384];
+  format_containment(sensor, observed, sizeof observed);
+  snprintf(text, sizeof text, "%s | %s", sensor->is_contained ? "yes" : "no", observed);
+  output_table_cell(table, containment_colour(sensor), text);
   output_table_cell(table, COLOUR_NONE, output_age(sensor->last_seen_age, age));
   format_reasons(sensor, text, sizeof text);
   output_table_cell(table, COLOUR_NONE, text);
@@ -154,17 +185,23 @@ static void format_generation(const Telovix__V1__Sensor *sensor, char *out, size
 
 /* Whatever a watch tells of stands in the line: two lines that are the same would say nothing. */
 void sensor_view_line(const Telovix__V1__Sensor *sensor) {
-  char status[64], health[64], trust[64], coloured[96], engine[256], generation[128];
+  char status[64], health[64], trust[64], coloured[96], engine[256], generation[128], contained[64];
   char node[1024], reasons[512], rest[2048], shown[4096];
   format_reasons(sensor, reasons, sizeof reasons);
   format_engine(sensor, engine, sizeof engine);
   format_generation(sensor, generation, sizeof generation);
-  snprintf(rest, sizeof rest, "%s  %s, %s  engine %s  rules %u, %s%s%.512s%s",
-           *reasons ? reasons : "-",
-           output_word(&telovix__v1__trust_state__descriptor, (int)sensor->trust_state, trust),
-           sensor->connected ? "connected" : "not connected", *engine ? engine : "not known",
-           sensor->rules, generation, *sensor->scope_cgroup ? "  [trial scope " : "",
-           sensor->scope_cgroup, *sensor->scope_cgroup ? "]" : "");
+  output_word(&telovix__v1__containment_state__descriptor, (int)sensor->containment_state,
+              contained);
+  snprintf(
+      rest, sizeof rest,
+      "%s  %s, %s  containment: desired %s | observed %s%s%s  engine %s  rules %u, %s%s%.512s%s",
+      *reasons ? reasons : "-",
+      output_word(&telovix__v1__trust_state__descriptor, (int)sensor->trust_state, trust),
+      sensor->connected ? "connected" : "not connected", sensor->is_contained ? "yes" : "no",
+      contained, *sensor->containment_reason ? ", " : "", sensor->containment_reason,
+      *engine ? engine : "not known", sensor->rules, generation,
+      *sensor->scope_cgroup ? "  [trial scope " : "", sensor->scope_cgroup,
+      *sensor->scope_cgroup ? "]" : "");
   printf("%s  %s  %s  %s  %s\n", tlx_text_escape(sensor->node_name, SIZE_MAX, node, sizeof node),
          sensor->sensor_id,
          output_word(&telovix__v1__sensor_status__descriptor, (int)sensor->status, status),
@@ -174,6 +211,34 @@ void sensor_view_line(const Telovix__V1__Sensor *sensor) {
              coloured, sizeof coloured),
          tlx_text_escape(rest, SIZE_MAX, shown, sizeof shown));
   fflush(stdout);
+}
+
+/* What is desired and what was observed, and why; what would make a containment dangerous. */
+static void print_containment(const Telovix__V1__Sensor *sensor) {
+  char observed[384], text[1024], time[32], age[32];
+  size_t at = 0;
+  format_containment(sensor, observed, sizeof observed);
+  snprintf(text, sizeof text, "desired %s | observed %s", sensor->is_contained ? "yes" : "no",
+           observed);
+  output_line("containment", text);
+  if (*sensor->containment_reason || *sensor->containment_detail) {
+    snprintf(text, sizeof text, "%s%s%s", sensor->containment_reason,
+             *sensor->containment_reason && *sensor->containment_detail ? ": " : "",
+             sensor->containment_detail);
+    output_line("  reason", text);
+  }
+  rule_view_gaps(sensor->containment_gaps, sensor->n_containment_gaps);
+  if (sensor->containment_verified_at) {
+    snprintf(text, sizeof text, "%s (%s ago)", output_time(sensor->containment_verified_at, time),
+             output_age_at(sensor->containment_verified_at, sensor->last_seen_at,
+                           sensor->last_seen_age, age));
+    output_line("  proved", text);
+  }
+  if (*sensor->containment_rule_id) output_line("  rule", sensor->containment_rule_id);
+  text[0] = '\0';
+  for (size_t i = 0; i < sensor->n_hazards && at < sizeof text; i++)
+    at += (size_t)snprintf(text + at, sizeof text - at, "%s%s", i ? ", " : "", sensor->hazards[i]);
+  output_line("hazards", text);
 }
 
 /* What was asked of the kernel, and what no rule covers there. */
@@ -232,6 +297,7 @@ void sensor_view_print(const Telovix__V1__Sensor *sensor) {
   output_line("scope", scope_of(sensor, "whole host"));
   snprintf(text, sizeof text, "%u", sensor->open_orders);
   output_line("open orders", text);
+  print_containment(sensor);
   print_engine(sensor);
   if (sensor->facts) {
     snprintf(text, sizeof text, "%s, Linux %s, %s", sensor->facts->os_name,

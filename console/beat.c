@@ -88,9 +88,10 @@ static void check_rule(struct tlx_status *status, const char *message,
   if (!tlx_id_valid("rule_", report->rule_id))
     tlx_status_add_violation(status, FIELD("rule_id"), "is not the id of a rule");
   check_blob(status, FIELD("revision"), &report->revision, ID_LEN);
+  /* UNKNOWN is for containments alone, which the op knows. */
   check_range(status, FIELD("state"), (uint32_t)report->state,
               TELOVIX__V1__RULE_STATE__RULE_STATE_PENDING,
-              TELOVIX__V1__RULE_STATE__RULE_STATE_FAILED);
+              TELOVIX__V1__RULE_STATE__RULE_STATE_UNKNOWN);
   check_word(status, FIELD("reason"), report->reason);
   check_text(status, FIELD("detail"), report->detail, DETAIL_MAX);
   check_range(status, FIELD("error_number"), report->error_number, 0, ERRNO_MAX);
@@ -136,7 +137,7 @@ static void check_event(struct tlx_status *status, const char *message,
 #define FIELD(name) (snprintf(field, sizeof field, "%s." name, message), field)
   check_range(status, FIELD("type"), (uint32_t)event->type,
               TELOVIX__V1__EVENT_TYPE__EVENT_TYPE_EXEC_BLOCKED,
-              TELOVIX__V1__EVENT_TYPE__EVENT_TYPE_ENFORCEMENT_TAMPERED);
+              TELOVIX__V1__EVENT_TYPE__EVENT_TYPE_ENFORCEMENT_LIFTED);
   if (*event->rule_id && !tlx_id_valid("rule_", event->rule_id))
     tlx_status_add_violation(status, FIELD("rule_id"), "is not the id of a rule");
   check_text(status, FIELD("path"), event->path, RULE_PATH_MAX + 1);
@@ -162,6 +163,18 @@ static void check_events(const Telovix__V1__HeartbeatRequest *request, struct tl
   }
 }
 
+static void check_hazards(const Telovix__V1__HeartbeatRequest *request, struct tlx_status *status) {
+  const Telovix__V1__Hazards *hazards = request->hazards;
+  if (!hazards) return;
+  check_count(status, "hazards.hazards", hazards->n_hazards, REPORT_HAZARDS_MAX);
+  for (size_t i = 0; i < hazards->n_hazards && !is_full(status); i++) {
+    char field[64];
+    snprintf(field, sizeof field, "hazards.hazards[%zu]", i);
+    check_word(status, field, hazards->hazards[i]);
+    if (!*hazards->hazards[i]) tlx_status_add_violation(status, field, "is empty");
+  }
+}
+
 void beat_check(const Telovix__V1__HeartbeatRequest *request, struct tlx_status *status) {
   const struct op_report *op = NULL;
   check_blob(status, "boot_id", &request->boot_id, ID_LEN);
@@ -182,6 +195,7 @@ void beat_check(const Telovix__V1__HeartbeatRequest *request, struct tlx_status 
   check_rules(request, status);
   check_engine(request, status);
   check_events(request, status);
+  check_hazards(request, status);
 }
 
 /* ---- live ---- */
@@ -216,6 +230,26 @@ bool beat_facts_differ(const Telovix__V1__HeartbeatRequest *request,
                    strcmp(facts->os_name, record->os_name) != 0 ||
                    strcmp(request->sensor_version, record->sensor_version) != 0 ||
                    strcmp(request->scope_cgroup, record->scope_cgroup) != 0);
+}
+
+bool beat_hazards_differ(const Telovix__V1__HeartbeatRequest *request,
+                         const Telovix__Store__V1__SensorRecord *record) {
+  const Telovix__V1__Hazards *hazards = request->hazards;
+  if (!hazards) return false;
+  if (hazards->n_hazards != record->n_hazards) return true;
+  for (size_t i = 0; i < record->n_hazards; i++)
+    if (strcmp(hazards->hazards[i], record->hazards[i]) != 0) return true;
+  return false;
+}
+
+bool beat_is_armed_again(const Telovix__V1__HeartbeatRequest *request,
+                         const Telovix__Store__V1__SensorRecord *record) {
+  const Telovix__V1__DesiredName *in_force = request->in_force;
+  if (!record->lifted_wall_ms || !in_force) return false;
+  bool same_epoch =
+      record->lifted_epoch.len == in_force->epoch.len &&
+      memcmp(record->lifted_epoch.data, in_force->epoch.data, in_force->epoch.len) == 0;
+  return !same_epoch || in_force->generation > record->lifted_generation;
 }
 
 static void copy_results(const Telovix__V1__HeartbeatRequest *request, struct op_report *op) {
@@ -281,6 +315,14 @@ static void copy_rules(const Telovix__V1__HeartbeatRequest *request, struct op_r
   }
 }
 
+static void copy_hazards(const Telovix__V1__HeartbeatRequest *request, struct op_report *op) {
+  const Telovix__V1__Hazards *hazards = request->hazards;
+  op->has_hazards = true;
+  op->hazards = tlx_arena_alloc(&op->arena, (hazards->n_hazards + 1) * sizeof *op->hazards);
+  for (size_t i = 0; op->hazards && i < hazards->n_hazards; i++)
+    op->hazards[op->n_hazards++] = tlx_arena_strdup(&op->arena, hazards->hazards[i]);
+}
+
 /* When it happened by the host's wall clock, which the heartbeat read when it was sent. */
 static uint64_t happened_wall_ms(const Telovix__V1__HeartbeatRequest *request,
                                  uint64_t event_boot_ns, uint64_t now_wall_ms) {
@@ -322,12 +364,13 @@ static int copy_events(const Telovix__V1__HeartbeatRequest *request, uint64_t no
   return 0;
 }
 
-int beat_copy(const Telovix__V1__HeartbeatRequest *request, bool has_facts, uint64_t now_wall_ms,
-              struct op_report *op) {
+int beat_copy(const Telovix__V1__HeartbeatRequest *request, bool has_facts, bool has_hazards,
+              uint64_t now_wall_ms, struct op_report *op) {
   /* Not much more than the message, whose size is bounded. */
   tlx_arena_init(&op->arena, TLX_ARENA_MAX);
   copy_results(request, op);
   if (has_facts) copy_facts(request, op);
+  if (has_hazards) copy_hazards(request, op);
   if (request->n_rule_reports) copy_rules(request, op);
   int err = copy_events(request, now_wall_ms, op);
   if (err) return err;

@@ -17,9 +17,16 @@ void beat_live(const Telovix__V1__HeartbeatRequest *request, struct live_beat *r
  * ones need not be written. */
 bool beat_facts_differ(const Telovix__V1__HeartbeatRequest *request,
                        const Telovix__Store__V1__SensorRecord *record);
-/* Copies results, rule reports, events, the set in force, and (|has_facts|) the facts into |op|,
- * whose cost is set. Results above REPORT_RESULTS_MAX and events above REPORT_EVENTS_MAX are left
- * out: they are not acknowledged, and come again. An event of which the host's age is known is put
- * on the host's wall clock; without that on |now_wall_ms|. 0 or a negative error. */
-int beat_copy(const Telovix__V1__HeartbeatRequest *request, bool has_facts, uint64_t now_wall_ms,
-              struct op_report *op);
+/* Whether it brings hazards that the record does not have, or no longer has them. */
+bool beat_hazards_differ(const Telovix__V1__HeartbeatRequest *request,
+                         const Telovix__Store__V1__SensorRecord *record);
+/* Whether what the record calls lifted has been replaced by a newer desired state. */
+bool beat_is_armed_again(const Telovix__V1__HeartbeatRequest *request,
+                         const Telovix__Store__V1__SensorRecord *record);
+/* Copies results, rule reports, events, the set in force, (|has_facts|) the facts and
+ * (|has_hazards|) the hazards into |op|, whose cost is set. Results above REPORT_RESULTS_MAX and
+ * events above REPORT_EVENTS_MAX are left out: they are not acknowledged, and come again. An event
+ * of which the host's age is known is put on the host's wall clock; without that on |now_wall_ms|.
+ * 0 or a negative error. */
+int beat_copy(const Telovix__V1__HeartbeatRequest *request, bool has_facts, bool has_hazards,
+              uint64_t now_wall_ms, struct op_report *op);

@@ -115,6 +115,7 @@ void convert_health(struct console *console, const Telovix__Store__V1__SensorRec
       .started_mono_ms = console->started_mono_ms,
       .stale_after_ms = console->settings.stale_after_ms,
       .desired_generation = record->desired_generation,
+      .lifted_wall_ms = record->lifted_wall_ms,
   };
   live_health_input(console->live, live_find(console->live, record->sensor_id), &input);
   health_compute(&input, ret_health);
@@ -183,6 +184,31 @@ static bool add_enforcement(struct console *console, const Telovix__Store__V1__S
   return err == 0;
 }
 
+/* Desired and observed, side by side. */
+static bool add_containment(struct console *console, struct tlx_txn *txn,
+                            const Telovix__Store__V1__SensorRecord *record,
+                            Telovix__V1__Sensor *sensor, struct tlx_arena *arena) {
+  const Telovix__Store__V1__RuleRecord *rule =
+      tlx_rule_find_containment(txn, record->sensor_id, true);
+  struct rule_view view;
+  convert_rule_view(console, record, &view);
+  struct observed_containment observed = observed_containment(rule, &view);
+  sensor->is_contained = rule && !rule->removing;
+  sensor->containment_state = observed.state;
+  sensor->containment_reason = text(arena, observed.reason);
+  sensor->containment_detail = text(arena, observed.detail);
+  sensor->containment_rule_id = text(arena, rule ? rule->rule_id : "");
+  if (!convert_texts(record->hazards, record->n_hazards, &sensor->hazards, &sensor->n_hazards,
+                     arena))
+    return false;
+  if (!observed.is_reported) return true;
+  if (observed.state == TELOVIX__V1__CONTAINMENT_STATE__CONTAINMENT_STATE_CONTAINED ||
+      observed.state == TELOVIX__V1__CONTAINMENT_STATE__CONTAINMENT_STATE_PARTIAL)
+    sensor->containment_verified_at = convert_time(view.verified_wall_ms, arena);
+  return convert_gaps(rule->gaps, rule->n_gaps, &sensor->containment_gaps,
+                      &sensor->n_containment_gaps, arena);
+}
+
 Telovix__V1__Sensor *convert_sensor(struct console *console, struct tlx_txn *txn,
                                     const Telovix__Store__V1__SensorRecord *record,
                                     struct tlx_arena *arena) {
@@ -222,7 +248,9 @@ Telovix__V1__Sensor *convert_sensor(struct console *console, struct tlx_txn *txn
     usage->cpu_ms = live->cpu_ms;
     sensor->usage = usage;
   }
-  if (!add_enforcement(console, record, live, sensor, arena)) return NULL;
+  if (!add_enforcement(console, record, live, sensor, arena) ||
+      !add_containment(console, txn, record, sensor, arena))
+    return NULL;
   sensor->rules = tlx_rule_count(txn, record->sensor_id);
   DONE(sensor);
 }

@@ -2,6 +2,7 @@
 #pragma once
 #include "common/arena.h"
 #include "console/console.h"
+#include "console/observed.h"
 #include "storage/txn.h"
 #include "telovix/store/v1/store.pb-c.h"
 #include "telovix/v1/audit.pb-c.h"
@@ -32,8 +33,8 @@ Telovix__V1__KillOrder *convert_order(const Telovix__Store__V1__OrderRecord *rec
 /* The order as its sensor gets it: PID, baseline, guards. */
 Telovix__V1__PendingKill *convert_pending(const Telovix__Store__V1__OrderRecord *record,
                                           struct tlx_arena *arena);
-/* The sensor with status, health and connection as they are now; |txn| is read for its open orders.
- */
+/* The sensor with status, health, containment and connection as they are now; |txn| is read for its
+ * open orders and rules. */
 Telovix__V1__Sensor *convert_sensor(struct console *console, struct tlx_txn *txn,
                                     const Telovix__Store__V1__SensorRecord *record,
                                     struct tlx_arena *arena);
@@ -43,23 +44,12 @@ Telovix__V1__EnrollmentToken *convert_token(const Telovix__Store__V1__TokenRecor
 /* The record with every hashed field, and the names of those that are absent rather than empty. */
 Telovix__V1__AuditRecord *convert_audit(const Telovix__Store__V1__AuditRecord *record,
                                         struct tlx_arena *arena);
-/* What is known of a rule's sensor now, by which a report of it is judged. */
-struct rule_view {
-  bool is_silent;                 /* past the stale threshold */
-  bool unconfirmed_since_restart; /* no heartbeat since our start */
-  bool is_rolled_back;            /* it keeps the set of a Console that was rolled back since */
-  bool is_engine_down;            /* it proves nothing any more */
-  bool has_boot_id;               /* the boot of its last heartbeat */
-  uint8_t boot_id[16];
-  uint64_t verified_wall_ms, now_wall_ms;
-  char scope_cgroup[256];
-};
-/* Fills it from the record (NULL = the sensor is gone), live state and clock. Loop thread. */
+/* What is known of a rule's sensor (NULL = it is gone) now, from record, live state and clock. Loop
+ * thread. */
 void convert_rule_view(struct console *console, const Telovix__Store__V1__SensorRecord *sensor,
                        struct rule_view *ret_view);
-/* The rule with what is desired and, apart from it, what may be said of the host now: REMOVING
- * after its deletion; PENDING until there is a report on this revision; UNKNOWN when that is of
- * another boot, the sensor is silent, or it keeps a set that is newer than ours; else as reported.
+/* The rule with what is desired and, apart from it, what may be said of the host now
+ * (observed_rule).
  */
 Telovix__V1__EnforcementRule *convert_rule(const Telovix__Store__V1__RuleRecord *record,
                                            const struct rule_view *view, struct tlx_arena *arena);

@@ -14,6 +14,12 @@
 /* The end of a conversion: a text or list that found no room spoils all of it. */
 #define DONE(variable) return arena->refused ? NULL : (variable)
 
+/* Copies of gaps and of texts (convert_rule.c). False when the arena is full. */
+bool convert_gaps(Telovix__Store__V1__Gap *const *from, size_t n, Telovix__V1__RuleGap ***ret_gaps,
+                  size_t *ret_n, struct tlx_arena *arena);
+bool convert_texts(char *const *from, size_t n, char ***ret_texts, size_t *ret_n,
+                   struct tlx_arena *arena);
+
 static inline char *text(struct tlx_arena *arena, const char *from) {
   char *copy = tlx_arena_strdup(arena, from ? from : "");
   static char nothing[1];

@@ -3,14 +3,15 @@
 #include <string.h>
 
 #include "console/convert_int.h"
+#include "storage/rule_tbl.h"
 
 /* Rules and events as messages of the wire. */
 
-#define STATE(name) TELOVIX__V1__RULE_STATE__RULE_STATE_##name
-
 void convert_rule_view(struct console *console, const Telovix__Store__V1__SensorRecord *sensor,
                        struct rule_view *ret_view) {
-  struct rule_view view = {.now_wall_ms = tlx_wall_ms(console->clock), .is_silent = true};
+  struct rule_view view = {.now_wall_ms = tlx_wall_ms(console->clock),
+                           .stale_after_ms = console->settings.stale_after_ms,
+                           .is_silent = true};
   struct health health;
   if (sensor) {
     const struct live_sensor *live = live_find(console->live, sensor->sensor_id);
@@ -22,63 +23,47 @@ void convert_rule_view(struct console *console, const Telovix__Store__V1__Sensor
     view.has_boot_id = is_live || sensor->boot_id.len == sizeof view.boot_id;
     if (view.has_boot_id)
       memcpy(view.boot_id, is_live ? live->boot_id : sensor->boot_id.data, sizeof view.boot_id);
-    if (live) view.verified_wall_ms = live->engine.verified_wall_ms;
-    view.is_rolled_back = is_live && live->engine.desired_rollback;
-    view.is_engine_down = is_live && live->engine.has_beat &&
-                          live->engine.state == TELOVIX__V1__ENGINE_STATE__ENGINE_STATE_DOWN;
+    view.is_lifted = sensor->lifted_wall_ms != 0;
+    if (is_live) {
+      view.desired_rollback = live->engine.desired_rollback;
+      view.is_engine_down = live->engine.has_beat &&
+                            live->engine.state == TELOVIX__V1__ENGINE_STATE__ENGINE_STATE_DOWN;
+      view.verified_wall_ms = live->engine.verified_wall_ms;
+      view.verified_age_ms =
+          live->engine.verified_age_ms + tlx_mono_ms(console->clock) - live->last_seen_mono_ms;
+    }
   }
   *ret_view = view;
 }
 
 /* ---- what may be said ---- */
 
-static bool same_blob(const ProtobufCBinaryData *blob, const void *data, size_t len) {
-  return blob->len == len && memcmp(blob->data, data, len) == 0;
+bool convert_texts(char *const *from, size_t n, char ***ret_texts, size_t *ret_n,
+                   struct tlx_arena *arena) {
+  char **texts = tlx_arena_alloc(arena, (n + 1) * sizeof *texts);
+  if (!texts) return false;
+  for (size_t i = 0; i < n; i++)
+    texts[i] = text(arena, from[i]);
+  *ret_texts = texts;
+  *ret_n = n;
+  return true;
 }
 
-struct observed {
-  Telovix__V1__RuleState state;
-  const char *reason, *detail; /* instead of the reported ones; NULL = the report is good */
-};
-
-static struct observed observe(const Telovix__Store__V1__RuleRecord *record,
-                               const struct rule_view *view) {
-  static const char silent[] = "the sensor is silent for longer than the stale threshold";
-  if (record->removing)
-    return (struct observed){STATE(REMOVING), view->is_silent ? "sensor_silent" : "",
-                             view->is_silent ? silent : ""};
-  if (!same_blob(&record->observed_revision, record->revision.data, record->revision.len))
-    return (struct observed){STATE(PENDING), view->is_silent ? "sensor_silent" : "",
-                             view->is_silent ? silent : ""};
-  if (view->is_silent) return (struct observed){STATE(UNKNOWN), "sensor_silent", silent};
-  if (!view->has_boot_id ||
-      !same_blob(&record->observed_boot_id, view->boot_id, sizeof view->boot_id))
-    return (struct observed){STATE(UNKNOWN), "new_boot", "the host has booted since it reported"};
-  /* What was reported under our copy of the past says nothing of a set that we do not know. */
-  if (view->is_rolled_back)
-    return (struct observed){STATE(UNKNOWN), "desired_rollback",
-                             "the host keeps a newer set than ours: this Console was rolled back"};
-  Telovix__V1__RuleState state = (Telovix__V1__RuleState)record->observed_state;
-  /* An engine that hangs from its start on reports no rule. */
-  if (view->is_engine_down && (state == STATE(APPLIED) || state == STATE(PARTIAL)))
-    return (struct observed){STATE(UNKNOWN), "engine_down",
-                             "the sensor cannot prove any more what it enforces"};
-  return (struct observed){.state = state};
-}
-
-static bool add_gaps(Telovix__V1__EnforcementRule *rule,
-                     const Telovix__Store__V1__RuleRecord *record, struct tlx_arena *arena) {
-  rule->gaps = tlx_arena_alloc(arena, (record->n_gaps + 1) * sizeof *rule->gaps);
-  if (!rule->gaps) return false;
-  for (size_t i = 0; i < record->n_gaps; i++) {
+bool convert_gaps(Telovix__Store__V1__Gap *const *from, size_t n, Telovix__V1__RuleGap ***ret_gaps,
+                  size_t *ret_n, struct tlx_arena *arena) {
+  Telovix__V1__RuleGap **gaps = tlx_arena_alloc(arena, (n + 1) * sizeof *gaps);
+  if (!gaps) return false;
+  for (size_t i = 0; i < n; i++) {
     Telovix__V1__RuleGap *gap = tlx_arena_alloc(arena, sizeof *gap);
     if (!gap) return false;
     *gap = (Telovix__V1__RuleGap)TELOVIX__V1__RULE_GAP__INIT;
-    gap->gap = text(arena, record->gaps[i]->gap);
-    gap->detail = text(arena, record->gaps[i]->detail);
-    gap->by_kernel = record->gaps[i]->by_kernel;
-    rule->gaps[rule->n_gaps++] = gap;
+    gap->gap = text(arena, from[i]->gap);
+    gap->detail = text(arena, from[i]->detail);
+    gap->by_kernel = from[i]->by_kernel;
+    gaps[i] = gap;
   }
+  *ret_gaps = gaps;
+  *ret_n = n;
   return true;
 }
 
@@ -86,19 +71,19 @@ static bool add_gaps(Telovix__V1__EnforcementRule *rule,
 static bool add_observed(Telovix__V1__EnforcementRule *rule,
                          const Telovix__Store__V1__RuleRecord *record, const struct rule_view *view,
                          struct tlx_arena *arena) {
-  struct observed observed = observe(record, view);
+  struct observed observed = observed_rule(record, view);
   rule->observed_state = observed.state;
   rule->hits = record->hits;
   rule->would_hits = record->would_hits;
   rule->applied_at = convert_time(record->applied_wall_ms, arena);
-  rule->observed_reason = text(arena, observed.reason ? observed.reason : record->observed_reason);
-  rule->observed_detail = text(arena, observed.detail ? observed.detail : record->observed_detail);
-  rule->backend = text(arena, observed.reason ? "" : record->backend);
-  rule->file = text(arena, observed.reason ? "" : record->file);
-  if (observed.reason) return true;
+  rule->observed_reason = text(arena, observed.reason);
+  rule->observed_detail = text(arena, observed.detail);
+  rule->backend = text(arena, observed.is_reported ? record->backend : "");
+  rule->file = text(arena, observed.is_reported ? record->file : "");
+  if (!observed.is_reported) return true;
   rule->error_number = record->error_number;
   rule->verified_at = convert_time(view->verified_wall_ms, arena);
-  return add_gaps(rule, record, arena);
+  return convert_gaps(record->gaps, record->n_gaps, &rule->gaps, &rule->n_gaps, arena);
 }
 
 Telovix__V1__EnforcementRule *convert_rule(const Telovix__Store__V1__RuleRecord *record,
@@ -111,8 +96,12 @@ Telovix__V1__EnforcementRule *convert_rule(const Telovix__Store__V1__RuleRecord 
   rule->name = text(arena, record->name);
   rule->template_ = text(arena, record->template_);
   /* Labels for people (spec §5.2); what is really used is |backend|. */
-  rule->hook = text(arena, "sys_execve");
-  rule->action = text(arena, "Sigkill");
+  bool is_containment = tlx_rule_is_containment(record);
+  rule->hook = text(arena, is_containment ? "cgroup_skb" : "sys_execve");
+  rule->action = text(arena, is_containment ? "Deny" : "Sigkill");
+  rule->on_lost_console = (Telovix__V1__OnLostConsole)record->on_lost_console;
+  if (!convert_texts(record->allow, record->n_allow, &rule->allow, &rule->n_allow, arena))
+    return NULL;
   rule->path = text(arena, record->path);
   rule->desired_mode = (Telovix__V1__RuleMode)record->desired_mode;
   rule->forced = record->forced;

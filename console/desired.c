@@ -5,7 +5,8 @@
 
 #include "console/limits.h"
 
-#define STATE_FAILED 5u /* telovix.v1.RuleState */
+#define STATE_PARTIAL 3u /* telovix.v1.RuleState */
+#define STATE_FAILED 5u
 
 /* ---- name ---- */
 
@@ -84,11 +85,16 @@ static bool look_at_rule(void *arg, const Telovix__Store__V1__RuleRecord *record
   if (record->removing) {
     if (looking->in_force && record->changed_generation <= looking->in_force->generation)
       looking->look.n_droppable++;
-  } else if (!same_blob(&record->observed_revision, record->revision.data, record->revision.len) ||
-             !same_blob(&record->observed_boot_id, looking->boot_id, 16)) {
+    return true;
+  }
+  looking->look.is_contained |= tlx_rule_is_containment(record);
+  if (!same_blob(&record->observed_revision, record->revision.data, record->revision.len) ||
+      !same_blob(&record->observed_boot_id, looking->boot_id, 16)) {
     looking->look.n_unreported++;
   } else if (record->observed_state == STATE_FAILED) {
     looking->look.n_failed++;
+  } else if (record->observed_state == STATE_PARTIAL) {
+    looking->look.n_partial++;
   }
   return true;
 }

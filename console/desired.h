@@ -22,6 +22,8 @@ Telovix__V1__DesiredSet *desired_build(struct tlx_txn *txn, const char *sensor_i
 struct desired_look {
   unsigned n_unreported; /* wanted, without a report on this revision from this boot */
   unsigned n_failed;     /* wanted, and reported as failed */
+  unsigned n_partial;    /* wanted, and reported as in force in part */
+  bool is_contained;     /* a containment is wanted */
   unsigned n_droppable;  /* being removed, and out of the set that is in force */
 };
 /* Reads every rule of the sensor. |boot_id| is the host's present one; |in_force| NULL = not known.

@@ -173,6 +173,12 @@ static void judge_enforcement(const struct health_input *input, struct health *h
     add_reason(health, "enforcement_tampered", STATE_CRITICAL, value, "none in 15 min");
     changes_at(health, now_mono_ms, input->tampered_until_mono_ms);
   }
+  if (input->lifted_wall_ms) {
+    char ago[32];
+    span(span_between(input->lifted_wall_ms, input->now_wall_ms) / 1000 * 1000, ago);
+    snprintf(value, sizeof value, "lifted %.20s ago", ago);
+    add_reason(health, "enforcement_lifted", STATE_CRITICAL, value, "in force");
+  }
   if (input->n_rules_failed) {
     snprintf(value, sizeof value, "%u failed", input->n_rules_failed);
     add_reason(health, "rule_failed", STATE_DEGRADED, value, "none");

@@ -30,6 +30,7 @@ struct health_input {
   uint64_t in_force_generation, desired_generation; /* for desired_rollback */
   uint64_t last_event_loss_mono_ms, n_events_lost;  /* 0 = none */
   bool coverage_partial;
+  uint64_t lifted_wall_ms; /* record: enforcement was taken down on the host; 0 = it was not */
   /* clock and settings */
   uint64_t now_wall_ms, now_mono_ms, started_mono_ms, stale_after_ms;
 };

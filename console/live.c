@@ -159,6 +159,7 @@ void live_beat(struct live *live, struct live_sensor *sensor, const struct live_
   if (beat->verified_boot_ns) {
     uint64_t age_ms = host_age_ms(sensor, beat->verified_boot_ns);
     uint64_t now_wall_ms = sensor->last_seen_wall_ms;
+    engine->verified_age_ms = age_ms;
     engine->verified_wall_ms = now_wall_ms > age_ms ? now_wall_ms - age_ms : 1;
   }
   if (beat->repaired_boot_ns) {
@@ -308,5 +309,5 @@ void live_health_input(const struct live *live, const struct live_sensor *sensor
   input->in_force_generation = engine->in_force.generation;
   input->last_event_loss_mono_ms = engine->last_event_loss_mono_ms;
   input->n_events_lost = engine->n_events_lost;
-  input->coverage_partial = engine->coverage_partial;
+  input->coverage_partial = engine->coverage_partial || engine->n_rules_partial;
 }

@@ -35,13 +35,15 @@ struct live_engine {
   struct live_name in_force;
   uint32_t state;
   uint64_t verified_wall_ms;       /* by our clock; 0 = not known */
+  uint64_t verified_age_ms;        /* when the last heartbeat was sent */
   uint64_t tampered_until_mono_ms; /* 0 = nothing was altered */
   bool has_events_lost;
   uint64_t events_lost, n_events_lost, last_event_loss_mono_ms;
   /* The full report: a packed telovix.v1.EngineReport, and its reason. */
   struct tlx_buf report;
   char reason[48];
-  uint32_t n_rules_failed;
+  uint32_t n_rules_failed, n_rules_partial;
+  bool is_contained; /* a containment is desired */
   /* The set in force, and the desired generation, for which removed rules were dropped; and the
    * desired generation and boot for which every rule has its report: what need not be looked at
    * again with each heartbeat. */

@@ -8,12 +8,13 @@
 #include "console/op_report_int.h"
 #include "storage/event_tbl.h"
 
-#define TAMPERED "enforcement_tampered"
-#define TYPE_TAMPERED 3u /* telovix.v1.EventType */
+/* Of telovix.v1.EventType. */
+enum { TYPE_TAMPERED = 3, TYPE_LIFTED = 6 };
+
 /* ---- events of a heartbeat ---- */
 
-static void audit_tampered(struct op_report *op, struct tlx_txn *txn,
-                           const struct report_event *event) {
+static void audit_event(struct op_report *op, struct tlx_txn *txn, const char *action_type,
+                        const struct report_event *event) {
   const Telovix__Store__V1__EventRecord *record = &event->record;
   json_t *detail = json_object();
   json_object_set_new(detail, "event_id", json_string(event->event_id));
@@ -22,7 +23,26 @@ static void audit_tampered(struct op_report *op, struct tlx_txn *txn,
   if (*record->rule_id) json_object_set_new(detail, "rule_id", op_json_text(record->rule_id));
   if (*record->path) json_object_set_new(detail, "object", op_json_text(record->path));
   if (*record->detail) json_object_set_new(detail, "detail", op_json_text(record->detail));
-  op_audit_json(&op->op, txn, TAMPERED, true, op->sensor_id, detail);
+  op_audit_json(&op->op, txn, action_type, true, op->sensor_id, detail);
+}
+
+/* A host in other hands must not fill the log, nor hide its lift behind tampering: the last record
+ * is kept for that. */
+static void audit_bounded(struct op_report *op, struct tlx_txn *txn, bool is_lift,
+                          const struct report_event *event) {
+  if (op->n_tamper_audits + (is_lift ? 0 : 1) >= op->tamper_audits_max) return;
+  op->n_tamper_audits++;
+  audit_event(op, txn, is_lift ? "enforcement_lifted" : "enforcement_tampered", event);
+}
+
+/* What was in force then is named, so that whatever is newer ends it. A host that does not say what
+ * it has in force was given what is wanted now, and that is what it will not arm again. */
+static void note_lift(struct op_report *op, Telovix__Store__V1__SensorRecord *sensor) {
+  uint8_t *epoch = op->has_in_force ? op->in_force.epoch : op->epoch;
+  sensor->lifted_wall_ms = op->op.actor.wall_ms;
+  sensor->lifted_epoch = (ProtobufCBinaryData){sizeof op->epoch, epoch};
+  sensor->lifted_generation =
+      op->has_in_force ? op->in_force.generation : sensor->desired_generation;
 }
 
 void op_report_events(struct op_report *op, struct tlx_txn *txn,
@@ -42,10 +62,9 @@ void op_report_events(struct op_report *op, struct tlx_txn *txn,
     event->record.received_wall_ms = op->op.actor.wall_ms;
     tlx_event_add(txn, &event->record, EVENTS_PER_SENSOR_MAX);
     op->n_events_stored++;
-    if (event->record.type == TYPE_TAMPERED && op->n_tamper_audits < op->tamper_audits_max) {
-      op->n_tamper_audits++;
-      audit_tampered(op, txn, event);
-    }
+    bool is_lift = event->record.type == TYPE_LIFTED;
+    if (is_lift) note_lift(op, sensor);
+    if (is_lift || event->record.type == TYPE_TAMPERED) audit_bounded(op, txn, is_lift, event);
   }
   if (op->n_events_stored == 0) return;
   sensor->event_stream = (ProtobufCBinaryData){sizeof op->event_stream, op->event_stream};

@@ -135,7 +135,13 @@ static void update_sensor(struct op_report *op, struct tlx_txn *txn,
     sensor->sensor_version = op->sensor_version;
     sensor->scope_cgroup = op->scope_cgroup;
   }
-  if (op->first_seen || op->has_facts || op->n_events_stored) tlx_sensor_put(txn, sensor);
+  if (op->has_hazards) {
+    sensor->hazards = op->hazards;
+    sensor->n_hazards = op->n_hazards;
+  }
+  if (op->first_seen || op->has_facts || op->n_events_stored || op->has_hazards ||
+      op->is_armed_again)
+    tlx_sensor_put(txn, sensor);
   struct tlx_sensor_seen seen = op->seen;
   tlx_sensor_checkpoint(txn, &seen, 1);
 }
@@ -166,6 +172,8 @@ void op_report_run(struct op *base, struct tlx_txn *txn) {
   op_report_rules(op, txn);
   op->desired_generation = sensor->desired_generation;
   op_report_removals(op, txn, sensor);
+  /* Before the events: one of them may tell of another lift. */
+  if (op->is_armed_again) sensor->lifted_wall_ms = 0;
   op_report_events(op, txn, sensor);
   if (op->deliver && sensor->trust_state != OP_TRUST_REVOKED) deliver(op, txn);
   update_sensor(op, txn, sensor);

@@ -19,8 +19,8 @@ struct report_result {
   char detail[128], process_state[4], comm[16];
   uint64_t signalled_boot_ns, observed_boot_ns, start_ticks;
 };
-/* What no honest sensor reports: an order of another sensor, a state that no sensor reports, an
- * order that was not handed out, a rule of another sensor. */
+/* What no honest sensor reports: an order of another sensor, a state that no sensor reports of such
+ * an order or rule, an order that was not handed out, a rule of another sensor. */
 enum report_reject {
   REPORT_FOREIGN_ORDER,
   REPORT_IMPOSSIBLE_STATE,
@@ -52,6 +52,9 @@ struct report_name {
   uint64_t generation;
 };
 
+/* Different hazards that one host may report: there are three today. */
+#define REPORT_HAZARDS_MAX 8u
+
 struct op_report {
   struct op op;
   char sensor_id[32];
@@ -68,6 +71,10 @@ struct op_report {
   bool has_in_force;
   struct report_name in_force;
   uint8_t epoch[16];
+  bool has_hazards; /* to be stored; texts live in |arena| */
+  char **hazards;
+  size_t n_hazards;
+  bool is_armed_again; /* the set in force is newer than the one that was lifted */
   struct report_result results[REPORT_RESULTS_MAX];
   unsigned n_results;
   bool deliver; /* commit queued orders as delivered */
@@ -95,10 +102,13 @@ const char *report_reject_word(enum report_reject reject);
  * revision that is not the rule's, or about a rule that is being removed or unknown, is no news and
  * ignored. A rule that is being removed is dropped when the set in force is one of this store from
  * its deletion on. Events are stored once: those up to the last stored number of their stream are
- * known. One that tells of tampering is also audited as enforcement_tampered, up to
- * |tamper_audits_max|. STILL_ALIVE is progress (not acknowledged). Ends are audited as
- * process_kill_finished. What is |rejected| has no effect, and the caller puts it on record,
- * throttled: a sensor can send as much of it as it likes. Refuses only unknown_sensor. */
+ * known. One that tells of tampering or of a lift is also audited, as enforcement_tampered or
+ * enforcement_lifted, up to |tamper_audits_max|, of which the last is for a lift; a lift is
+ * moreover remembered in the sensor's record until a newer desired state is in force. The first
+ * proof of each revision of a containment is audited as containment_verified. STILL_ALIVE is
+ * progress (not acknowledged). Ends are audited as process_kill_finished. What is |rejected| has no
+ * effect, and the caller puts it on record, throttled: a sensor can send as much of it as it likes.
+ * Refuses only unknown_sensor. */
 void op_report_run(struct op *op, struct tlx_txn *txn);
 /* Frees the op and its lists. NULL is fine. */
 void op_report_free(struct op_report *op);

@@ -2,12 +2,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "console/op_int.h"
 #include "console/op_report_int.h"
 #include "storage/rule_tbl.h"
 
 /* What sensors report of rules. */
 
-#define STATE_APPLIED 2u /* telovix.v1.RuleState */
+/* Of telovix.v1.RuleState. */
+enum { STATE_APPLIED = 2, STATE_PARTIAL = 3, STATE_UNKNOWN = 6 };
+
+#define VERIFIED "containment_verified"
 
 static void note_changed(struct op_report *op, const char *rule_id) {
   if (op->n_changed_rules < REPORT_CHANGED_RULES_MAX)
@@ -44,11 +48,40 @@ static bool says_the_same(const struct op_report *op, const Telovix__Store__V1__
          same_gaps(record, report);
 }
 
+/* The host proved this revision for the first time: in part, or whole. At most one record each,
+ * however often it drifts and is proved again. */
+static void note_proof(struct op_report *op, struct tlx_txn *txn,
+                       Telovix__Store__V1__RuleRecord *record) {
+  bool is_whole = record->observed_state == STATE_APPLIED;
+  if (!is_whole && record->observed_state != STATE_PARTIAL) return;
+  if (record->proved_state == STATE_APPLIED || record->proved_state == record->observed_state)
+    return;
+  record->proved_state = record->observed_state;
+  const Telovix__Store__V1__SensorRecord *sensor = tlx_sensor_get(txn, record->sensor_id);
+  json_t *detail = json_object(), *gaps = json_array();
+  json_object_set_new(detail, "rule_id", json_string(record->rule_id));
+  json_object_set_new(detail, "node_name", op_json_text(record->node_name));
+  json_object_set_new(detail, "state", json_string(is_whole ? "contained" : "partial"));
+  json_object_set_new(detail, "backend", op_json_text(record->backend));
+  for (size_t i = 0; i < record->n_gaps; i++)
+    json_array_append_new(gaps, op_json_text(record->gaps[i]->gap));
+  json_object_set_new(detail, "gaps", gaps);
+  const char *scope = op->has_facts ? op->scope_cgroup : sensor ? sensor->scope_cgroup : "";
+  if (*scope) json_object_set_new(detail, "scope_cgroup", op_json_text(scope));
+  op_audit_json(&op->op, txn, VERIFIED, true, record->sensor_id, detail);
+}
+
 static void take_report(struct op_report *op, struct tlx_txn *txn, struct report_rule *report) {
   Telovix__Store__V1__RuleRecord *record = tlx_rule_get(txn, report->rule_id);
   if (!record) return; /* gone since it was handed out */
   if (strcmp(record->sensor_id, op->sensor_id) != 0) {
     op_report_reject(op, REPORT_FOREIGN_RULE, report->rule_id);
+    return;
+  }
+  bool is_containment = tlx_rule_is_containment(record);
+  /* Whether a file is blocked can always be told; a containment can drift between two proofs. */
+  if (report->state == STATE_UNKNOWN && !is_containment) {
+    op_report_reject(op, REPORT_IMPOSSIBLE_STATE, report->rule_id);
     return;
   }
   /* What a former revision did says nothing about this one, which stays pending. */
@@ -68,6 +101,7 @@ static void take_report(struct op_report *op, struct tlx_txn *txn, struct report
   record->would_hits = report->would_hits;
   if (report->state == STATE_APPLIED && !record->applied_wall_ms)
     record->applied_wall_ms = op->op.actor.wall_ms;
+  if (is_containment) note_proof(op, txn, record);
   tlx_rule_observe(txn, record);
   note_changed(op, record->rule_id);
 }

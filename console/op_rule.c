@@ -9,6 +9,7 @@
 #include "common/text.h"
 #include "console/limits.h"
 #include "console/op_int.h"
+#include "console/op_rule_int.h"
 #include "console/reasons.h"
 
 #define CREATED "enforcement_rule_created"
@@ -19,7 +20,7 @@ static const char *mode_word(uint32_t mode) {
   return mode == OP_RULE_OBSERVE ? "observe" : "enforce";
 }
 
-static void start(struct op_rule *op) {
+void op_rule_start(struct op_rule *op) {
   op->changed = false;
   *op->sensor_id = 0;
   op->notice = NULL;
@@ -36,8 +37,7 @@ void op_rule_free(struct op_rule *op) {
 
 /* ---- the gate of spec §5.4 ---- */
 
-/* Whether the sensor may be given something to enforce that it did not have. */
-static bool may_tighten(struct op_rule *op, const Telovix__Store__V1__SensorRecord *sensor) {
+bool op_rule_may_tighten(struct op_rule *op, const Telovix__Store__V1__SensorRecord *sensor) {
   if (sensor->trust_state == OP_TRUST_REVOKED) {
     tlx_status_set(&op->op.status, TLX_GRPC_FAILED_PRECONDITION, reason_word(REASON_SENSOR_REVOKED),
                    "%s is revoked: re-enroll it first", sensor->node_name);
@@ -50,8 +50,7 @@ static bool may_tighten(struct op_rule *op, const Telovix__Store__V1__SensorReco
   return false;
 }
 
-/* Who forced what is on record, also where it was not needed. */
-static void note_force(const struct op_rule *op, json_t *detail) {
+void op_rule_note_force(const struct op_rule *op, json_t *detail) {
   if (op->force) json_object_set_new(detail, "force", json_true());
   if (op->critical && *op->health) json_object_set_new(detail, "health", json_string(op->health));
 }
@@ -67,7 +66,7 @@ static const char *escaped(struct tlx_txn *txn, const char *path) {
   return NULL;
 }
 
-static void set_notice(struct op_rule *op, struct tlx_txn *txn, const char *text) {
+void op_rule_set_notice(struct op_rule *op, struct tlx_txn *txn, const char *text) {
   op->notice = text;
   if (!text) tlx_txn_fail(txn, -ENOMEM);
 }
@@ -79,14 +78,14 @@ static void word_notice(struct op_rule *op, struct tlx_txn *txn, uint32_t mode) 
       op->silent ? "; the sensor is silent, so the rule waits for its next heartbeat" : "";
   if (!path) return;
   if (mode == OP_RULE_OBSERVE)
-    set_notice(
+    op_rule_set_notice(
         op, txn,
         tlx_arena_printf(tlx_txn_arena(txn),
                          "executions of %s on %s are counted and not stopped from the moment "
                          "this rule is reported applied%s",
                          path, node, wait));
   else
-    set_notice(
+    op_rule_set_notice(
         op, txn,
         tlx_arena_printf(tlx_txn_arena(txn),
                          "%s is blocked on %s from the moment this rule is reported applied; "
@@ -102,26 +101,26 @@ static json_t *asked_block(const struct op_rule_block *op) {
   json_object_set_new(asked, "sensor", op_json_text(op->sensor));
   json_object_set_new(asked, "path", op_json_text(op->path));
   json_object_set_new(asked, "mode", json_string(mode_word(op->mode)));
-  note_force(&op->rule, asked);
+  op_rule_note_force(&op->rule, asked);
   return asked;
 }
 
-static bool has_room(struct op_rule_block *op, struct tlx_txn *txn,
-                     const Telovix__Store__V1__SensorRecord *sensor) {
+bool op_rule_has_room(struct op_rule *op, struct tlx_txn *txn,
+                      const Telovix__Store__V1__SensorRecord *sensor, size_t replaced) {
   struct tlx_rule_usage usage;
-  struct tlx_status *status = &op->rule.op.status;
+  struct tlx_status *status = &op->op.status;
   const char *word = reason_word(REASON_TOO_MANY_RULES);
   tlx_rule_usage(txn, sensor->sensor_id, &usage);
-  if (usage.n_desired >= RULES_PER_SENSOR_MAX)
+  if (!replaced && usage.n_desired >= RULES_PER_SENSOR_MAX)
     tlx_status_set(status, TLX_GRPC_RESOURCE_EXHAUSTED, word,
                    "%s has %u rules, as many as it may: delete some", sensor->node_name,
                    RULES_PER_SENSOR_MAX);
-  else if (usage.n_removing >= REMOVING_PER_SENSOR_MAX)
+  else if (!replaced && usage.n_removing >= REMOVING_PER_SENSOR_MAX)
     tlx_status_set(
         status, TLX_GRPC_RESOURCE_EXHAUSTED, word,
         "%u deleted rules of %s wait for the host to confirm: bring the sensor back first",
         usage.n_removing, sensor->node_name);
-  else if (usage.desired_len + op->rule.policy.len > DESIRED_SET_MAX)
+  else if (usage.desired_len - replaced + op->policy.len > DESIRED_SET_MAX)
     tlx_status_set(status, TLX_GRPC_RESOURCE_EXHAUSTED, word,
                    "the rules of %s would take more than %u KiB: delete some", sensor->node_name,
                    DESIRED_SET_MAX >> 10);
@@ -143,44 +142,43 @@ static bool is_new(struct op_rule_block *op, struct tlx_txn *txn,
   return false;
 }
 
-static Telovix__Store__V1__RuleRecord *build(struct op_rule_block *op, struct tlx_txn *txn,
-                                             const Telovix__Store__V1__SensorRecord *sensor) {
-  struct op_rule *rule = &op->rule;
+Telovix__Store__V1__RuleRecord *op_rule_build(struct op_rule *op, struct tlx_txn *txn,
+                                              const Telovix__Store__V1__SensorRecord *sensor) {
   Telovix__Store__V1__RuleRecord *record = tlx_arena_alloc(tlx_txn_arena(txn), sizeof *record);
   if (!record) {
     tlx_txn_fail(txn, -ENOMEM);
     return NULL;
   }
   *record = (Telovix__Store__V1__RuleRecord)TELOVIX__STORE__V1__RULE_RECORD__INIT;
-  record->rule_id = rule->rule_id;
+  record->rule_id = op->rule_id;
   record->sensor_id = sensor->sensor_id;
   record->node_name = sensor->node_name;
-  record->name = op->name;
-  record->template_ = (char *)"block-binary";
-  record->path = op->path;
-  record->desired_mode = op->mode;
-  record->forced = rule->force;
-  record->policy = (ProtobufCBinaryData){rule->policy.len, rule->policy.data};
-  record->revision = (ProtobufCBinaryData){sizeof rule->revision, rule->revision};
-  record->actor = rule->op.actor.name;
-  record->reason = rule->op.actor.reason;
-  record->request_id = rule->op.actor.request_id;
-  record->created_wall_ms = record->changed_wall_ms = rule->op.actor.wall_ms;
+  record->forced = op->force;
+  record->policy = (ProtobufCBinaryData){op->policy.len, op->policy.data};
+  record->revision = (ProtobufCBinaryData){sizeof op->revision, op->revision};
+  record->actor = op->op.actor.name;
+  record->reason = op->op.actor.reason;
+  record->request_id = op->op.actor.request_id;
+  record->created_wall_ms = record->changed_wall_ms = op->op.actor.wall_ms;
   return record;
 }
 
 void op_rule_block_run(struct op *base, struct tlx_txn *txn) {
   struct op_rule_block *op = (void *)base;
   struct op_rule *rule = &op->rule;
-  start(rule);
+  op_rule_start(rule);
   const Telovix__Store__V1__SensorRecord *sensor = op_find_sensor(base, txn, op->sensor);
-  if (!sensor || !may_tighten(rule, sensor) || !is_new(op, txn, sensor) ||
-      !has_room(op, txn, sensor)) {
+  if (!sensor || !op_rule_may_tighten(rule, sensor) || !is_new(op, txn, sensor) ||
+      !op_rule_has_room(rule, txn, sensor, 0)) {
     op_refuse_json(base, txn, CREATED, sensor ? sensor->sensor_id : NULL, asked_block(op));
     return;
   }
-  rule->record = build(op, txn, sensor);
+  rule->record = op_rule_build(rule, txn, sensor);
   if (!rule->record) return;
+  rule->record->name = op->name;
+  rule->record->template_ = (char *)"block-binary";
+  rule->record->path = op->path;
+  rule->record->desired_mode = op->mode;
   tlx_rule_add(txn, rule->record);
   rule->changed = true;
   snprintf(rule->sensor_id, sizeof rule->sensor_id, "%s", sensor->sensor_id);
@@ -218,11 +216,21 @@ static json_t *asked_of(const struct op_rule *op) {
   return asked;
 }
 
-static void audit_changed(struct op_rule *op, struct tlx_txn *txn, const char *action_type,
-                          json_t *detail) {
+void op_rule_audit_changed(struct op_rule *op, struct tlx_txn *txn, const char *action_type,
+                           json_t *detail) {
   json_object_set_new(detail, "node_name", op_json_text(op->record->node_name));
   json_object_set_new(detail, "generation", op_json_u64(op->record->changed_generation));
   op_audit_json(&op->op, txn, action_type, true, op->sensor_id, detail);
+}
+
+/* A containment is one thing with its release and its allow list: a mode, or a deletion that nobody
+ * sees as a release, would loosen it by a side door. */
+static bool is_no_containment(struct op_rule *op) {
+  if (!tlx_rule_is_containment(op->record)) return true;
+  tlx_status_set(&op->op.status, TLX_GRPC_FAILED_PRECONDITION, reason_word(REASON_CONTAINMENT_RULE),
+                 "the rule %s is the containment of %s: `telovixctl release %s` takes it away",
+                 op->rule_id, op->record->node_name, op->record->node_name);
+  return false;
 }
 
 /* ---- mode ---- */
@@ -242,18 +250,18 @@ static bool may_set_mode(struct op_rule_set_mode *op,
   }
   /* Stepping back is always allowed. */
   return op->mode == OP_RULE_OBSERVE || rule->record->desired_mode == op->mode ||
-         may_tighten(rule, sensor);
+         op_rule_may_tighten(rule, sensor);
 }
 
 void op_rule_set_mode_run(struct op *base, struct tlx_txn *txn) {
   struct op_rule_set_mode *op = (void *)base;
   struct op_rule *rule = &op->rule;
   const Telovix__Store__V1__SensorRecord *sensor;
-  start(rule);
-  bool may = find(rule, txn, &sensor) && may_set_mode(op, sensor);
+  op_rule_start(rule);
+  bool may = find(rule, txn, &sensor) && is_no_containment(rule) && may_set_mode(op, sensor);
   json_t *detail = asked_of(rule);
   json_object_set_new(detail, "mode", json_string(mode_word(op->mode)));
-  note_force(rule, detail);
+  op_rule_note_force(rule, detail);
   if (!may) {
     op_refuse_json(base, txn, MODE_CHANGED, *rule->sensor_id ? rule->sensor_id : NULL, detail);
     return;
@@ -261,9 +269,9 @@ void op_rule_set_mode_run(struct op *base, struct tlx_txn *txn) {
   Telovix__Store__V1__RuleRecord *record = rule->record;
   if (record->desired_mode == op->mode) {
     json_decref(detail);
-    set_notice(rule, txn,
-               tlx_arena_printf(tlx_txn_arena(txn), "the rule is in mode %s already",
-                                mode_word(op->mode)));
+    op_rule_set_notice(rule, txn,
+                       tlx_arena_printf(tlx_txn_arena(txn), "the rule is in mode %s already",
+                                        mode_word(op->mode)));
     return;
   }
   json_object_set_new(detail, "from", json_string(mode_word(record->desired_mode)));
@@ -276,7 +284,7 @@ void op_rule_set_mode_run(struct op *base, struct tlx_txn *txn) {
   tlx_rule_change(txn, record);
   rule->changed = true;
   word_notice(rule, txn, op->mode);
-  audit_changed(rule, txn, MODE_CHANGED, detail);
+  op_rule_audit_changed(rule, txn, MODE_CHANGED, detail);
 }
 
 /* ---- delete ---- */
@@ -292,17 +300,18 @@ static void word_deletion(struct op_rule *op, struct tlx_txn *txn,
     when = "the sensor is silent, so that waits for its next heartbeat";
   else
     when = "it stays listed as removing until then";
-  set_notice(op, txn,
-             tlx_arena_printf(tlx_txn_arena(txn),
-                              "the rule for %s on %s is out of force when the host confirms it; %s",
-                              path, op->record->node_name, when));
+  op_rule_set_notice(
+      op, txn,
+      tlx_arena_printf(tlx_txn_arena(txn),
+                       "the rule for %s on %s is out of force when the host confirms it; %s", path,
+                       op->record->node_name, when));
 }
 
 void op_rule_delete_run(struct op *base, struct tlx_txn *txn) {
   struct op_rule *op = (void *)base;
   const Telovix__Store__V1__SensorRecord *sensor;
-  start(op);
-  if (!find(op, txn, &sensor)) {
+  op_rule_start(op);
+  if (!find(op, txn, &sensor) || !is_no_containment(op)) {
     op_refuse_json(base, txn, DELETED, *op->sensor_id ? op->sensor_id : NULL, asked_of(op));
     return;
   }
@@ -312,5 +321,5 @@ void op_rule_delete_run(struct op *base, struct tlx_txn *txn) {
   op->record->changed_wall_ms = base->actor.wall_ms;
   tlx_rule_change(txn, op->record);
   op->changed = true;
-  audit_changed(op, txn, DELETED, asked_of(op));
+  op_rule_audit_changed(op, txn, DELETED, asked_of(op));
 }

@@ -50,10 +50,11 @@ struct op_rule_set_mode {
   uint8_t from_revision[16]; /* of the rule from which the policy was made */
 };
 /* Gives the rule the mode and the policy. Enforcing is an enforcement transition with the gate of
- * op_rule_block_run; observing is always allowed. Refuses unknown_rule, rule_removing,
- * rule_changed. Audit: rule_mode_changed, unless it had the mode already. */
+ * op_rule_block_run; observing is always allowed. Refuses unknown_rule, containment_rule,
+ * rule_removing, rule_changed. Audit: rule_mode_changed, unless it had the mode already. */
 void op_rule_set_mode_run(struct op *op, struct tlx_txn *txn);
 
-/* Marks the rule as removing, always allowed; a second time changes nothing. Refuses unknown_rule.
+/* Marks the rule as removing, always allowed; a second time changes nothing. Refuses unknown_rule,
+ * containment_rule.
  * Audit: enforcement_rule_deleted. |op| is a struct op_rule. */
 void op_rule_delete_run(struct op *op, struct tlx_txn *txn);

@@ -54,6 +54,16 @@
   X(RULE_REMOVING, "rule_removing", FAILED_PRECONDITION, "the rule is being removed")              \
   X(RULE_CHANGED, "rule_changed", ABORTED,                                                         \
     "the rule was changed meanwhile; nothing was done: look at it and try again")                  \
+  X(CONTAINMENT_RULE, "containment_rule", FAILED_PRECONDITION,                                     \
+    "the rule is a containment: release the sensor instead")                                       \
+  X(HAZARD, "hazard", FAILED_PRECONDITION,                                                         \
+    "the host reports that a containment would hurt it: see its hazards, or say force")            \
+  X(OTHER_ALLOW_LIST, "other_allow_list", FAILED_PRECONDITION,                                     \
+    "the sensor is in containment with another allow list: replace that one")                      \
+  X(OTHER_ON_LOST_CONSOLE, "other_on_lost_console", FAILED_PRECONDITION,                           \
+    "the sensor is in containment with another on_lost_console: release it first")                 \
+  X(NOT_CONTAINED, "not_contained", FAILED_PRECONDITION, "the sensor is not in containment")       \
+  X(UNKNOWN_TEMPLATE, "unknown_template", NOT_FOUND, "there is no such template")                  \
   X(SENSOR_CRITICAL, "sensor_critical", FAILED_PRECONDITION,                                       \
     "the sensor's health is critical: mend it, or say force")                                      \
   X(TOO_MANY_RULES, "too_many_rules", RESOURCE_EXHAUSTED,                                          \

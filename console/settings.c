@@ -212,16 +212,55 @@ static int set_strangers(void *target, const char *value, char *why) {
   return 0;
 }
 
+/* Entries with blanks between: a comma is part of one. */
+static int set_allow(void *target, const char *value, char *why) {
+  struct settings *settings = &((struct reading *)target)->settings;
+  char one[TLX_ALLOW_TEXT_MAX + 1];
+  for (size_t len; *value; value += len) {
+    const char *fault = NULL;
+    value += strspn(value, " \t");
+    len = strcspn(value, " \t");
+    if (len == 0) break;
+    /* One that is cut here is too long to be any. */
+    snprintf(one, sizeof one, "%.*s", (int)(len < sizeof one ? len : sizeof one - 1), value);
+    int err = contain_list_add(&settings->containment_allow, one, &fault);
+    if (err == TLX_E_LIMIT) {
+      snprintf(why, WHY_MAX, "at most %u entries", TLX_ALLOW_LIST_MAX);
+      return err;
+    }
+    if (err) {
+      char shown[160];
+      snprintf(why, WHY_MAX, "\"%s\" %s", tlx_text_escape(one, SIZE_MAX, shown, sizeof shown),
+               fault);
+      return err;
+    }
+  }
+  return 0;
+}
+
+static int set_on_lost(void *target, const char *value, char *why) {
+  struct settings *settings = &((struct reading *)target)->settings;
+  uint32_t on_lost = contain_on_lost_parse(value);
+  if (!on_lost) {
+    snprintf(why, WHY_MAX, "want keep or release");
+    return TLX_E_MALFORMED;
+  }
+  settings->containment_on_lost = on_lost;
+  return 0;
+}
+
 static const struct tlx_setting list[] = {
     {"console", "listen", set_listen},           {"console", "advertise", set_advertise},
     {"console", "stale_after", set_stale_after}, {"console", "heartbeat_interval", set_interval},
     {"console", "map_size", set_map_size},       {"console", "stranger_handshakes", set_strangers},
+    {"containment", "allow", set_allow},         {"containment", "on_lost_console", set_on_lost},
 };
 
 void settings_init(struct settings *settings) {
   *settings = (struct settings){.stale_after_ms = STALE_AFTER_DEFAULT_MS,
                                 .heartbeat_interval_ms = HEARTBEAT_INTERVAL_DEFAULT_MS,
-                                .stranger_handshakes = TLX_STRANGER_HANDSHAKES_PER_S};
+                                .stranger_handshakes = TLX_STRANGER_HANDSHAKES_PER_S,
+                                .containment_on_lost = CONTAIN_KEEP};
   snprintf(settings->listen, sizeof settings->listen, "[::]:%d", CONSOLE_PORT_DEFAULT);
 }
 

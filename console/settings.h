@@ -4,8 +4,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What an administrator can set: section [console] of console.ini, below the flags of the command
- * line (spec §12). */
+#include "console/contain.h"
+
+/* What an administrator can set: sections [console] and [containment] of console.ini, below the
+ * flags of the command line (spec §12). */
 
 /* Addresses of one Console; each is in every enrollment reply. */
 #define SETTINGS_ADVERTISE_MAX 8u
@@ -22,6 +24,9 @@ struct settings {
   uint64_t heartbeat_interval_ms;
   uint64_t map_size; /* bytes; 0 = the store's default */
   uint32_t stranger_handshakes;
+  /* [containment]: the template's defaults, copied into each rule when it is made. */
+  struct contain_list containment_allow;
+  uint32_t containment_on_lost; /* enum contain_on_lost; never 0 */
 };
 
 /* The defaults. The heartbeat interval is 15 s, or a sixth of a stale threshold below 90 s. */

@@ -38,8 +38,15 @@ void svc_watch_kill(struct tlx_call *call, const ProtobufCMessage *request);
 void svc_list_kills(struct tlx_call *call, const ProtobufCMessage *request);
 /* CancelKill: submits an op_kill_cancel, which audits. */
 void svc_cancel_kill(struct tlx_call *call, const ProtobufCMessage *request);
-/* CreateEnrollmentToken: makes the secret, and submits an op_token_create. The memory of the secret
- * is wiped when the answer has been handed over. */
+/* ContainSensor, ReleaseSensor, SetAllowList (svc_contain.c): the template's settings are copied
+ * in, and an op_contain_* decides and audits. GetAllowList: not_contained. */
+void svc_contain_sensor(struct tlx_call *call, const ProtobufCMessage *request);
+void svc_release_sensor(struct tlx_call *call, const ProtobufCMessage *request);
+void svc_set_allow_list(struct tlx_call *call, const ProtobufCMessage *request);
+void svc_get_allow_list(struct tlx_call *call, const ProtobufCMessage *request);
+/* GetTemplate: the defaults of the settings; unknown_template. */
+void svc_get_template(struct tlx_call *call, const ProtobufCMessage *request);
+/* BlockBinary, and rules and events (svc_block.c, svc_policy.c, svc_event.c). */
 void svc_block_binary(struct tlx_call *call, const ProtobufCMessage *request);
 void svc_list_rules(struct tlx_call *call, const ProtobufCMessage *request);
 void svc_get_rule(struct tlx_call *call, const ProtobufCMessage *request);
@@ -48,6 +55,8 @@ void svc_set_rule_mode(struct tlx_call *call, const ProtobufCMessage *request);
 void svc_delete_rule(struct tlx_call *call, const ProtobufCMessage *request);
 void svc_list_events(struct tlx_call *call, const ProtobufCMessage *request);
 void svc_watch_events(struct tlx_call *call, const ProtobufCMessage *request);
+/* CreateEnrollmentToken: makes the secret, and submits an op_token_create. The memory of the secret
+ * is wiped when the answer has been handed over. */
 void svc_create_token(struct tlx_call *call, const ProtobufCMessage *request);
 /* ListEnrollmentTokens: one page, newest first, with the status of now. */
 void svc_list_tokens(struct tlx_call *call, const ProtobufCMessage *request);

@@ -75,7 +75,7 @@ void svc_rule_submit(struct tlx_call *call, struct op_rule *op,
                      void (*run)(struct op *op, struct tlx_txn *txn), const char *action_type,
                      size_t op_len, const char *reason, const char *request_id) {
   op->op.run = run;
-  op->op.pack = pack_rule;
+  if (!op->op.pack) op->op.pack = pack_rule;
   op->op.action_type = action_type;
   op->op.done = rule_changed;
   op->op.cost = op_len + op->policy.len + sizeof(struct rule_view);
@@ -189,6 +189,25 @@ void svc_delete_rule(struct tlx_call *call, const ProtobufCMessage *message) {
 }
 
 /* ---- reading ---- */
+
+void svc_get_template(struct tlx_call *call, const ProtobufCMessage *message) {
+  const Telovix__V1__GetTemplateRequest *request = (const void *)message;
+  const struct settings *settings = &console_of(call)->settings;
+  Telovix__V1__Template reply = TELOVIX__V1__TEMPLATE__INIT;
+  const char *allow[TLX_ALLOW_LIST_MAX];
+  if (strcmp(request->template_, CONTAIN_TEMPLATE) != 0) {
+    svc_fail(call, REASON_UNKNOWN_TEMPLATE);
+    return;
+  }
+  reply.template_ = (char *)CONTAIN_TEMPLATE;
+  reply.description = (char *)contain_description;
+  for (unsigned i = 0; i < settings->containment_allow.n; i++)
+    allow[i] = settings->containment_allow.entries[i];
+  reply.allow = (char **)allow;
+  reply.n_allow = settings->containment_allow.n;
+  reply.on_lost_console = (Telovix__V1__OnLostConsole)settings->containment_on_lost;
+  svc_reply(call, &reply.base);
+}
 
 void svc_get_rule(struct tlx_call *call, const ProtobufCMessage *message) {
   const Telovix__V1__GetEnforcementRuleRequest *request = (const void *)message;

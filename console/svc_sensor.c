@@ -57,8 +57,9 @@ static void check_witness(struct tlx_call *call, struct tlx_txn *txn,
 
 /* ---- heartbeat: rules ---- */
 
-/* Brings up to date what is remembered of the sensor's rules: how many failed, and whether each has
- * its report. Once all have, nothing changes without a new generation, a new boot, or a report. */
+/* Brings up to date what is remembered of the sensor's rules: how many failed, whether a
+ * containment is wanted, and whether each has its report. Once all have, nothing changes without a
+ * new generation, a new boot, or a report. */
 static void look_at_rules(struct tlx_txn *txn, struct live_sensor *live,
                           uint64_t desired_generation) {
   struct live_engine *engine = &live->engine;
@@ -68,6 +69,8 @@ static void look_at_rules(struct tlx_txn *txn, struct live_sensor *live,
     return;
   desired_look(txn, live->sensor_id, live->boot_id, NULL, &look);
   engine->n_rules_failed = look.n_failed;
+  engine->n_rules_partial = look.n_partial;
+  engine->is_contained = look.is_contained;
   engine->is_complete = look.n_unreported == 0;
   engine->complete_generation = desired_generation;
   memcpy(engine->complete_boot_id, live->boot_id, sizeof live->boot_id);
@@ -189,6 +192,7 @@ static void answer(struct tlx_call *call, const struct acknowledged *acknowledge
   desired_name(console->epoch, record, &name);
   bool has_room = add_desired(call, txn, live, &name, &desired, &reply);
   look_at_rules(txn, live, name.generation);
+  reply.contained = live->engine.is_contained;
   reply.report_all = must_report_all(console, live, &name);
   if (!svc_read_ok(call, txn)) return;
   for (unsigned i = 0; i < acknowledged->n_order_ids && i < REPORT_RESULTS_MAX; i++)
@@ -260,7 +264,8 @@ static void reported(struct op *base) {
            &(struct acknowledged){.order_ids = op->acknowledged,
                                   .n_order_ids = op->n_acknowledged,
                                   .event_stream = op->has_event_stream ? op->event_stream : NULL});
-    if (op->first_seen || op->n_changed || op->n_changed_rules)
+    if (op->first_seen || op->n_changed || op->n_changed_rules || op->has_hazards ||
+        op->is_armed_again || op->n_events_stored)
       watch_sensor_changed(console->watch, op->sensor_id);
   } else {
     svc_fail_status(call, &base->status);
@@ -271,14 +276,15 @@ static void reported(struct op *base) {
 
 /* What of a heartbeat must be stored. */
 struct durable {
-  bool first_seen, has_facts, has_queued, has_droppable;
+  bool first_seen, has_facts, has_queued, has_droppable, has_hazards, is_armed_again;
 };
 
 static void submit_report(struct tlx_call *call, const Telovix__V1__HeartbeatRequest *request,
                           struct live_sensor *live, const struct durable *durable) {
   struct console *console = console_of(call);
   struct op_report *op = calloc(1, sizeof *op);
-  if (!op || beat_copy(request, durable->has_facts, live->last_seen_wall_ms, op) != 0) {
+  if (!op || beat_copy(request, durable->has_facts, durable->has_hazards, live->last_seen_wall_ms,
+                       op) != 0) {
     op_report_free(op);
     svc_fail(call, REASON_NO_MEMORY);
     return;
@@ -286,6 +292,7 @@ static void submit_report(struct tlx_call *call, const Telovix__V1__HeartbeatReq
   snprintf(op->sensor_id, sizeof op->sensor_id, "%s", live->sensor_id);
   op->first_seen = durable->first_seen;
   op->deliver = durable->has_queued;
+  op->is_armed_again = durable->is_armed_again;
   op->tamper_audits_max = live_tamper_budget(console->live, live);
   memcpy(op->epoch, console->epoch, sizeof op->epoch);
   snprintf(op->seen.sensor_id, sizeof op->seen.sensor_id, "%s", live->sensor_id);
@@ -349,12 +356,15 @@ void svc_heartbeat(struct tlx_call *call, const ProtobufCMessage *message) {
   watch_sensor_changed(console->watch, live->sensor_id);
   durable.first_seen = record->trust_state == OP_TRUST_BOOTSTRAP_PENDING;
   durable.has_facts = beat_facts_differ(request, record);
+  durable.has_hazards = beat_hazards_differ(request, record);
+  durable.is_armed_again = beat_is_armed_again(request, record);
   durable.has_droppable = has_droppable(txn, live, record->desired_generation);
   if (!svc_read_ok(call, txn)) return;
   tlx_txn_abort(txn);
   txn = NULL;
   if (request->n_kill_results || request->n_rule_reports || request->n_events ||
-      durable.first_seen || durable.has_facts || durable.has_queued || durable.has_droppable)
+      durable.first_seen || durable.has_facts || durable.has_queued || durable.has_droppable ||
+      durable.has_hazards || durable.is_armed_again)
     submit_report(call, request, live, &durable);
   else
     answer(call, &(struct acknowledged){.event_stream = request->event_stream.len

@@ -177,8 +177,8 @@ static uint64_t add_name(uint64_t hash, const Telovix__V1__DesiredName *name) {
   return add_to_hash(hash, name->digest.data, name->digest.len);
 }
 
-/* FNV-1a over what a watcher is told of: status, health with its reasons, trust, connection, what
- * is wanted, what is in force, and where the engine stands. */
+/* FNV-1a over what a watcher is told of: status, health with its reasons, trust, connection,
+ * containment, what is wanted, what is in force, and where the engine stands. */
 static uint64_t digest_of(const Telovix__V1__Sensor *sensor) {
   uint64_t hash = 0xcbf29ce484222325u;
   char text[128];
@@ -191,6 +191,9 @@ static uint64_t digest_of(const Telovix__V1__Sensor *sensor) {
                        strlen(sensor->health_reasons[i]->reason));
   if (sensor->engine)
     hash = add_to_hash(hash, sensor->engine->backend, strlen(sensor->engine->backend));
+  snprintf(text, sizeof text, "%d %d", sensor->is_contained, sensor->containment_state);
+  hash = add_to_hash(hash, text, strlen(text));
+  hash = add_to_hash(hash, sensor->containment_reason, strlen(sensor->containment_reason));
   return add_name(add_name(hash, sensor->desired), sensor->in_force);
 }
 

@@ -18,17 +18,26 @@ struct bpf_event {
   struct ring_buffer *ring;
   int fd;
   unsigned n_in_turn;
+  /* One of the two. */
   void (*event)(void *arg, const struct tlx_event *event);
+  void (*net_event)(void *arg, const struct tlx_net_event *event);
   void *arg;
 };
 
 /* Stopping has no answer of its own in libbpf: a negative one ends the turn after this event. */
 static int on_sample(void *arg, void *data, size_t size) {
   struct bpf_event *reader = arg;
-  struct tlx_event event;
-  if (size >= sizeof event) {
-    memcpy(&event, data, sizeof event);
-    reader->event(reader->arg, &event);
+  union {
+    struct tlx_event exec;
+    struct tlx_net_event net;
+  } event;
+  size_t wanted = reader->event ? sizeof event.exec : sizeof event.net;
+  if (size >= wanted) {
+    memcpy(&event, data, wanted);
+    if (reader->event)
+      reader->event(reader->arg, &event.exec);
+    else
+      reader->net_event(reader->arg, &event.net);
   }
   return ++reader->n_in_turn < TURN_MAX ? 0 : -EAGAIN;
 }
@@ -41,15 +50,11 @@ static void on_readable(uv_poll_t *poll, int status, int events) {
   if (n < 0 && n != -EAGAIN) tlx_debug(BPF, "the ring of events cannot be read: %d", n);
 }
 
-int bpf_event_new(uv_loop_t *loop, int events_fd,
-                  void (*event)(void *arg, const struct tlx_event *event), void *arg,
-                  struct bpf_event **ret_reader) {
-  struct bpf_event *reader = calloc(1, sizeof *reader);
-  if (!reader) return -ENOMEM;
+/* Takes |reader|. */
+static int start(uv_loop_t *loop, int events_fd, struct bpf_event *reader,
+                 struct bpf_event **ret_reader) {
   int err = 0;
   bpf_load_log();
-  reader->event = event;
-  reader->arg = arg;
   reader->fd = fcntl(events_fd, F_DUPFD_CLOEXEC, 3);
   if (reader->fd < 0) {
     err = -errno;
@@ -84,6 +89,26 @@ void bpf_event_pause(struct bpf_event *reader) {
 void bpf_event_resume(struct bpf_event *reader) {
   on_readable(&reader->poll, 0, UV_READABLE);
   (void)uv_poll_start(&reader->poll, UV_READABLE, on_readable);
+}
+
+int bpf_event_new(uv_loop_t *loop, int events_fd,
+                  void (*event)(void *arg, const struct tlx_event *event), void *arg,
+                  struct bpf_event **ret_reader) {
+  struct bpf_event *reader = calloc(1, sizeof *reader);
+  if (!reader) return -ENOMEM;
+  reader->event = event;
+  reader->arg = arg;
+  return start(loop, events_fd, reader, ret_reader);
+}
+
+int bpf_event_net_new(uv_loop_t *loop, int events_fd,
+                      void (*event)(void *arg, const struct tlx_net_event *event), void *arg,
+                      struct bpf_event **ret_reader) {
+  struct bpf_event *reader = calloc(1, sizeof *reader);
+  if (!reader) return -ENOMEM;
+  reader->net_event = event;
+  reader->arg = arg;
+  return start(loop, events_fd, reader, ret_reader);
 }
 
 static void on_closed(uv_handle_t *handle) {

@@ -3,6 +3,7 @@
 #include <uv.h>
 
 #include "bpf-progs/tlx_abi.h"
+#include "bpf-progs/tlx_net_abi.h"
 
 /* Events of the programs, read from the ring buffer on the loop. Loop thread. */
 struct bpf_event;
@@ -16,5 +17,9 @@ int bpf_event_new(uv_loop_t *loop, int events_fd,
  * those that waited. */
 void bpf_event_pause(struct bpf_event *reader);
 void bpf_event_resume(struct bpf_event *reader);
+/* The same for the ring of the network programs. */
+int bpf_event_net_new(uv_loop_t *loop, int events_fd,
+                      void (*event)(void *arg, const struct tlx_net_event *event), void *arg,
+                      struct bpf_event **ret_reader);
 /* NULL is fine; the memory goes when the loop has closed the handle. */
 void bpf_event_close(struct bpf_event *reader);

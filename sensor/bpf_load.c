@@ -193,30 +193,10 @@ int bpf_load_maps(const char *btf_path, char why[240], int ret_fds[BPF_MAP_COUNT
 
 int bpf_load_check_map(enum bpf_map_index index, int fd, char why[240]) {
   TLX_CLEANUP(skeleton_end) struct skeleton skeleton = {0};
-  struct bpf_map_info info = {0};
-  __u32 len = sizeof info;
-  if (bpf_obj_get_info_by_fd(fd, &info, &len) != 0) return -errno;
   int err = skeleton_begin(BPF_BACKEND_TRACEPOINT, NULL, true, &skeleton);
-  if (err) return err;
-  const struct bpf_map *map = map_of(&skeleton, index);
-  if (info.type != bpf_map__type(map) || info.key_size != bpf_map__key_size(map) ||
-      info.value_size != bpf_map__value_size(map) ||
-      info.max_entries != bpf_map__max_entries(map) || info.map_flags != bpf_map__map_flags(map)) {
-    snprintf(why, 240, "map %s has another type or size", bpf_map_word(index));
-    return -EPROTO;
-  }
-  __u32 wanted = bpf_map__btf_value_type_id(map);
-  if (!wanted || !info.btf_id) return 0;
-  /* Reading another object's BTF takes CAP_SYS_ADMIN: without it, sizes and the version in the path
-   * must do. */
-  struct btf *btf = btf__load_from_kernel_by_id(info.btf_id);
-  if (!btf) return 0;
-  bool same =
-      bpf_layout_same(bpf_object__btf(skeleton.object), wanted, btf, info.btf_value_type_id);
-  btf__free(btf);
-  if (same) return 0;
-  snprintf(why, 240, "map %s has another layout", bpf_map_word(index));
-  return -EPROTO;
+  return err ? err
+             : bpf_layout_check_map(map_of(&skeleton, index), bpf_object__btf(skeleton.object),
+                                    bpf_map_word(index), fd, why);
 }
 
 int bpf_load_check_self(int fd) {

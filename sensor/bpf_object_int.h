@@ -58,5 +58,8 @@ int bpf_object_prog_info(int prog_fd, uint8_t ret_tag[8], uint32_t ret_map_ids[1
 /* Notes one difference; a full list drops it. */
 void bpf_tampers_note(struct bpf_tampers *tampers, bool repaired, const char *what,
                       const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* Compares one pin with the object that it must be, and puts it back. */
+int bpf_tampers_check_pin(const char *folder, const char *name, enum bpf_pin_kind kind, int fd,
+                          uint32_t id, struct bpf_tampers *tampers);
 /* Writes |cfg| so that no torn state of it arms the wrong scope. */
 int bpf_object_write_cfg(struct bpf_object *object, const struct tlx_cfg *cfg);

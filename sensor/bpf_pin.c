@@ -44,6 +44,13 @@ static int make_folder(const char *path, char why[240]) {
 }
 
 int bpf_pin_folder_make(const char *pin_folder, char why[240], char ret_folder[BPF_PIN_PATH_MAX]) {
+  char name[16];
+  snprintf(name, sizeof name, "%d", TLX_ABI_VERSION);
+  return bpf_pin_folder_make_named(pin_folder, name, why, ret_folder);
+}
+
+int bpf_pin_folder_make_named(const char *pin_folder, const char *name, char why[240],
+                              char ret_folder[BPF_PIN_PATH_MAX]) {
   char parent[BPF_PIN_PATH_MAX], folder[BPF_PIN_PATH_MAX];
   struct statfs fs;
   if (strlen(pin_folder) + 16 > sizeof parent) return -ENAMETOOLONG;
@@ -55,8 +62,8 @@ int bpf_pin_folder_make(const char *pin_folder, char why[240], char ret_folder[B
     snprintf(why, 240, "no BPF file system is mounted on %s: mount -t bpf bpf %s", parent, parent);
     return -ENOENT;
   }
-  snprintf(folder, sizeof folder, "%s/%d", pin_folder, TLX_ABI_VERSION);
-  int err = make_folder(pin_folder, why);
+  int err = path_of(pin_folder, name, "", folder);
+  if (!err) err = make_folder(pin_folder, why);
   if (!err) err = make_folder(folder, why);
   if (!err) strcpy(ret_folder, folder);
   return err;
@@ -182,13 +189,19 @@ int bpf_pin_sweep(const char *folder, const char *const *keep, unsigned n_keep) 
 }
 
 int bpf_pin_sweep_versions(const char *pin_folder) {
+  return bpf_pin_sweep_numbered(pin_folder, "", TLX_ABI_VERSION);
+}
+
+int bpf_pin_sweep_numbered(const char *pin_folder, const char *prefix, int keep) {
+  const size_t prefix_len = strlen(prefix);
   int first = 0;
   DIR *dir = opendir(pin_folder);
   if (!dir) return errno == ENOENT ? 0 : -errno;
   for (struct dirent *entry; (entry = readdir(dir));) {
     char path[BPF_PIN_PATH_MAX];
-    if (strspn(entry->d_name, "0123456789") != strlen(entry->d_name) ||
-        atoi(entry->d_name) == TLX_ABI_VERSION)
+    if (strncmp(entry->d_name, prefix, prefix_len) != 0) continue;
+    const char *number = entry->d_name + prefix_len;
+    if (!*number || strspn(number, "0123456789") != strlen(number) || atoi(number) == keep)
       continue;
     int err = path_of(pin_folder, entry->d_name, "", path);
     if (!err) err = bpf_pin_sweep(path, NULL, 0);

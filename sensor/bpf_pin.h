@@ -19,6 +19,9 @@ enum bpf_pin_kind {
  * latter. -ENOENT: no BPF file system there; -EPERM: the folder is somebody else's; -ENAMETOOLONG;
  * another negative errno. Words in |why|. */
 int bpf_pin_folder_make(const char *pin_folder, char why[240], char ret_folder[BPF_PIN_PATH_MAX]);
+/* The same with a folder |name| in it, at most 15 characters. */
+int bpf_pin_folder_make_named(const char *pin_folder, const char *name, char why[240],
+                              char ret_folder[BPF_PIN_PATH_MAX]);
 
 /* Makes |pin_folder| and holds it against other processes: two that enforce by the same pins would
  * undo each other's rules. |*lock_fd|, -1 at first, is the caller's; called again it does nothing
@@ -45,3 +48,5 @@ int bpf_pin_commit(const char *folder, const char *name);
 int bpf_pin_sweep(const char *folder, const char *const *keep, unsigned n_keep);
 /* Removes folders of other ABI versions beside ours, with their pins. The first error. */
 int bpf_pin_sweep_versions(const char *pin_folder);
+/* Removes folders |prefix| + number, but for number |keep|, with their pins. The first error. */
+int bpf_pin_sweep_numbered(const char *pin_folder, const char *prefix, int keep);

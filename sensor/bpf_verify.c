@@ -26,20 +26,19 @@ void bpf_tampers_note(struct bpf_tampers *tampers, bool repaired, const char *wh
   tamper->repaired = repaired;
 }
 
-/* Compares one pin with the object that it must be, and puts it back. */
-static int check_pin(const struct bpf_object *object, const char *name, enum bpf_pin_kind kind,
-                     int fd, uint32_t id, struct bpf_tampers *tampers) {
+int bpf_tampers_check_pin(const char *folder, const char *name, enum bpf_pin_kind kind, int fd,
+                          uint32_t id, struct bpf_tampers *tampers) {
   static const char *const words[] = {
       [BPF_PIN_MAP] = "map", [BPF_PIN_PROG] = "program", [BPF_PIN_LINK] = "link"};
   char what[64];
   int pinned_fd = -1;
   uint32_t pinned_id = 0;
-  int found = bpf_pin_open(object->folder, name, kind, &pinned_fd, &pinned_id);
+  int found = bpf_pin_open(folder, name, kind, &pinned_fd, &pinned_id);
   if (!found) close(pinned_fd);
   if (!found && pinned_id == id) return 0;
   /* That is our own want, and says nothing about the pin. */
   if (found == -EMFILE || found == -ENFILE || found == -ENOMEM) return found;
-  int err = bpf_pin_put(object->folder, name, fd);
+  int err = bpf_pin_put(folder, name, fd);
   snprintf(what, sizeof what, "%s %s", words[kind], name);
   if (!found)
     bpf_tampers_note(tampers, !err, what, "the pin held another %s: id %u, not %u", words[kind],
@@ -130,21 +129,21 @@ int bpf_object_verify(struct bpf_object *object, struct bpf_tampers *ret_tampers
   close_folder(object->folder, ret_tampers);
   CHECK(bpf_pin_folder_make(object->pin_folder, why, object->folder));
   for (unsigned i = 0; i < BPF_MAP_COUNT; i++)
-    CHECK(check_pin(object, bpf_map_word(i), BPF_PIN_MAP, object->maps[i].fd, object->maps[i].id,
+    CHECK(bpf_tampers_check_pin(object->folder, bpf_map_word(i), BPF_PIN_MAP, object->maps[i].fd, object->maps[i].id,
                     ret_tampers));
   if (object->image_fd >= 0)
-    CHECK(check_pin(object, BPF_IMAGE_PIN, BPF_PIN_MAP, object->image_fd, object->image_id,
+    CHECK(bpf_tampers_check_pin(object->folder, BPF_IMAGE_PIN, BPF_PIN_MAP, object->image_fd, object->image_id,
                     ret_tampers));
   if (!set->backend) return first;
   bpf_object_self_name(set, name);
-  CHECK(check_pin(object, name, BPF_PIN_MAP, set->self_fd, set->self_id, ret_tampers));
+  CHECK(bpf_tampers_check_pin(object->folder, name, BPF_PIN_MAP, set->self_fd, set->self_id, ret_tampers));
   for (unsigned i = 0; i < set->n; i++) {
     CHECK(check_hook(set, i, ret_tampers));
     bpf_object_prog_name(set, i, name);
-    CHECK(check_pin(object, name, BPF_PIN_PROG, set->hooks[i].prog_fd, set->hooks[i].prog_id,
+    CHECK(bpf_tampers_check_pin(object->folder, name, BPF_PIN_PROG, set->hooks[i].prog_fd, set->hooks[i].prog_id,
                     ret_tampers));
     bpf_object_link_name(set, i, name);
-    CHECK(check_pin(object, name, BPF_PIN_LINK, set->hooks[i].link_fd, set->hooks[i].link_id,
+    CHECK(bpf_tampers_check_pin(object->folder, name, BPF_PIN_LINK, set->hooks[i].link_fd, set->hooks[i].link_id,
                     ret_tampers));
   }
 #undef CHECK

@@ -4,20 +4,18 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sched.h>
-#include <poll.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/bytes.h"
 #include "common/cleanup.h"
 #include "common/file.h"
+#include "sensor/child.h"
 
 #define WAIT_MS 2000
 
@@ -96,32 +94,6 @@ static _Noreturn void be_canary(const char *path, int report_fd) {
   _exit(n == sizeof err ? 0 : 1);
 }
 
-/* A child that is born inside |cgroup_fd|, so that no moment of it lies outside of the scope. */
-static pid_t clone_into(int cgroup_fd, int *ret_pidfd) {
-  struct clone_args args = {
-      .flags = CLONE_PIDFD, .pidfd = (uintptr_t)ret_pidfd, .exit_signal = SIGCHLD};
-  if (cgroup_fd >= 0) {
-    args.flags |= CLONE_INTO_CGROUP;
-    args.cgroup = (uint64_t)cgroup_fd;
-  }
-  return (pid_t)syscall(SYS_clone3, &args, sizeof args);
-}
-
-/* Waits for the end of |pid|; kills it past the limit. 0 or -ETIMEDOUT or another negative errno.
- */
-static int wait_for(pid_t pid, int pidfd, int *ret_status) {
-  struct pollfd ended = {.fd = pidfd, .events = POLLIN};
-  int n, status = 0;
-  do
-    n = poll(&ended, 1, WAIT_MS);
-  while (n < 0 && errno == EINTR);
-  if (n <= 0) kill(pid, SIGKILL);
-  while (waitpid(pid, &status, 0) < 0)
-    if (errno != EINTR) return -errno;
-  *ret_status = status;
-  return n > 0 ? 0 : -ETIMEDOUT;
-}
-
 enum canary_result canary_run(const char *path, const char *cgroup, int *ret_err) {
   int pipe_fds[2], pidfd = -1, status = 0, exec_err = 0;
   TLX_AUTOCLOSE int cgroup_fd = cgroup ? open(cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
@@ -129,12 +101,12 @@ enum canary_result canary_run(const char *path, const char *cgroup, int *ret_err
     *ret_err = -errno;
     return CANARY_UNKNOWN;
   }
-  pid_t pid = clone_into(cgroup_fd, &pidfd);
+  pid_t pid = child_clone(cgroup_fd, &pidfd);
   if (pid == 0) be_canary(path, pipe_fds[1]);
   int err = pid < 0 ? -errno : 0;
   close(pipe_fds[1]);
   if (!err) {
-    err = wait_for(pid, pidfd, &status);
+    err = child_wait(pid, pidfd, WAIT_MS, &status);
     close(pidfd);
   }
   /* Empty unless execve came back. */

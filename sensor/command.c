@@ -11,6 +11,7 @@
 #include "common/text.h"
 #include "sensor/enroll.h"
 #include "sensor/local.h"
+#include "sensor/offline.h"
 #include "sensor/sensor.h"
 
 #define STATE_DEFAULT "/var/lib/telovix-sensor"
@@ -31,7 +32,7 @@ enum option_key {
 };
 
 struct command {
-  const char *cgroup, *bpffs;
+  const char *cgroup;
   bool json;
   FILE *discard; /* where argp's second line of an error goes */
   struct enroll_request enroll;
@@ -100,7 +101,7 @@ static error_t take_option(int key, char *value, struct argp_state *state) {
     command->cgroup = value;
     return 0;
   case OPT_BPFFS:
-    command->bpffs = value;
+    command->enroll.bpffs = value;
     return 0;
   case 'o':
     if (strcmp(value, "json") != 0 && strcmp(value, "table") != 0)
@@ -143,13 +144,27 @@ static bool may_have_host_scope(void) {
 #endif
 }
 
+static bool has_scope(const struct command *command, const char *name) {
+  if (command->cgroup || may_have_host_scope()) return true;
+  fprintf(stderr,
+          "telovix-sensor %s: this is not a release build: it runs only with --cgroup PATH\n",
+          name);
+  return false;
+}
+
+static int run_restore(struct command *command) {
+  if (!has_scope(command, "restore")) return EXIT_USAGE;
+  return offline_restore(command->enroll.state, command->cgroup, command->enroll.bpffs);
+}
+
+static int run_lift(struct command *command) {
+  if (!has_scope(command, "lift")) return EXIT_USAGE;
+  return offline_lift(command->enroll.state, command->cgroup, command->enroll.bpffs);
+}
+
 static int run_run(struct command *command) {
-  if (!command->cgroup && !may_have_host_scope()) {
-    fputs("telovix-sensor run: this is not a release build: it runs only with --cgroup PATH\n",
-          stderr);
-    return EXIT_USAGE;
-  }
-  return sensor_run(command->enroll.state, command->cgroup, command->bpffs);
+  if (!has_scope(command, "run")) return EXIT_USAGE;
+  return sensor_run(command->enroll.state, command->cgroup, command->enroll.bpffs);
 }
 
 static int run_status(struct command *command) {
@@ -159,6 +174,14 @@ static int run_status(struct command *command) {
 #define STATE_OPTION                                                                               \
   { "state", OPT_STATE, "DIR", 0, "State folder (default " STATE_DEFAULT ")", 0 }
 
+#define BPFFS_OPTION                                                                               \
+  {                                                                                                \
+    "bpffs", OPT_BPFFS, "DIR", 0,                                                                  \
+        "BPF file system that keeps rules in force when the sensor ends (default " BPFFS_DEFAULT   \
+        ")",                                                                                       \
+        0                                                                                          \
+  }
+
 static const struct argp_option enroll_options[] = {
     {"console", OPT_CONSOLE, "HOST:PORT", 0, "Where the Console listens", 0},
     {"ca-cert-hash", OPT_HASH, "sha256:HEX", 0, "Key of the fleet CA; nothing is sent to others",
@@ -167,14 +190,13 @@ static const struct argp_option enroll_options[] = {
     {"node-name", OPT_NODE, "NAME", 0, "Name in the fleet (default the host's name)", 0},
     {"label", OPT_LABEL, "K=V", 0, "A label; may be repeated", 0},
     STATE_OPTION,
+    BPFFS_OPTION,
     {0}};
 static const struct argp_option run_options[] = {
     STATE_OPTION,
     {"cgroup", OPT_CGROUP, "PATH", 0,
      "Act inside this cgroup2 folder only (trials, tests); default the whole host", 0},
-    {"bpffs", OPT_BPFFS, "DIR", 0,
-     "BPF file system that keeps rules in force when the sensor ends (default " BPFFS_DEFAULT ")",
-     0},
+    BPFFS_OPTION,
     {0}};
 static const struct argp_option status_options[] = {
     STATE_OPTION, {"output", 'o', "FORMAT", 0, "table (default) or json", 0}, {0}};
@@ -187,6 +209,15 @@ static const struct {
     {"enroll", "Gives this host an identity in a fleet." EXIT_TEXT, enroll_options, run_enroll},
     {"run", "Runs the sensor until SIGTERM; SIGHUP connects again at once." EXIT_TEXT, run_options,
      run_run},
+    {"restore",
+     "Early boot: puts the rules that are kept in force, without network. Fails when a containment "
+     "cannot be and is not to be released for lack of a Console: then the network stays "
+     "down." EXIT_TEXT,
+     run_options, run_restore},
+    {"lift",
+     "Root: tells the Console, then takes all enforcement down until it wants something "
+     "new." EXIT_TEXT,
+     run_options, run_lift},
     {"status", "Shows identity, uplink and what this host can do." EXIT_TEXT, status_options,
      run_status},
 };
@@ -202,7 +233,7 @@ static void print_help(void) {
 }
 
 int command_main(int argc, char **argv) {
-  struct command command = {.bpffs = BPFFS_DEFAULT, .enroll = {.state = STATE_DEFAULT}};
+  struct command command = {.enroll = {.state = STATE_DEFAULT, .bpffs = BPFFS_DEFAULT}};
   char name[64];
   FILE *discard TLX_AUTOFCLOSE = fopen("/dev/null", "w");
   argp_err_exit_status = EXIT_USAGE;

@@ -7,6 +7,7 @@
 #include "common/arena.h"
 #include "common/clock.h"
 #include "sensor/bpf_caps.h"
+#include "sensor/engine.h"
 #include "sensor/state.h"
 #include "telovix/v1/sensor.pb-c.h"
 
@@ -22,6 +23,9 @@ struct enforcement_options {
   const char *scope_folder;    /* cgroup2 folder; NULL = the whole host */
   struct bpf_caps_paths paths; /* strings outlive this */
   void (*beat)(void *arg);     /* something is to be told at once */
+  /* The way to the Console as engine.h asks for it; seen_mono_ms is filled here. */
+  void (*link)(void *arg, struct engine_link *ret_link);
+  int (*own_socket)(void *arg);
   void *arg;
 };
 
@@ -36,7 +40,14 @@ void enforcement_fill(struct enforcement *enforcement, Telovix__V1__HeartbeatReq
 bool enforcement_reply(struct enforcement *enforcement, const Telovix__V1__HeartbeatReply *reply);
 /* What was filled may not have arrived. */
 void enforcement_retry(struct enforcement *enforcement);
-/* Adds "engine" and "rules" to |object|, for `telovix-sensor status`. */
+/* Whether a containment is wanted: then names cannot be resolved. */
+bool enforcement_is_contained(const struct enforcement *enforcement);
+/* Root on the host takes everything down: kept on disk, told to the Console for at most 2 s, then
+ * done. |done| with whether the Console knows, and whether nothing is in force any more; -EALREADY
+ * when one runs. */
+int enforcement_lift(struct enforcement *enforcement, uint32_t uid, const char *tty,
+                     void (*done)(void *arg, bool was_told, bool is_down), void *arg);
+/* Adds "engine", "containment" and "rules" to |object|, for `telovix-sensor status`. */
 void enforcement_describe(const struct enforcement *enforcement, json_t *object);
 /* What is pinned stays in force. |closed| when the memory is gone. */
 void enforcement_close(struct enforcement *enforcement, void (*closed)(void *arg), void *arg);

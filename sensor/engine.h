@@ -5,8 +5,10 @@
 #include <uv.h>
 
 #include "bpf-progs/tlx_abi.h"
+#include "bpf-progs/tlx_net_abi.h"
 #include "common/clock.h"
 #include "sensor/bpf_caps.h"
+#include "sensor/bpf_net.h"
 #include "sensor/bpf_object.h"
 #include "sensor/desired.h"
 #include "sensor/rule_result.h"
@@ -35,15 +37,45 @@ enum engine_state {
   ENGINE_DOWN = 5,
 };
 
+/* The way to the Console, as a pass needs it. */
+#define ENGINE_CONSOLE_MAX 16u
+struct engine_link {
+  int fd; /* of the connection, for the pass to close; -1 = none */
+  struct {
+    uint8_t address[16]; /* v4-mapped */
+    uint16_t port;
+  } console[ENGINE_CONSOLE_MAX]; /* that are known as numbers */
+  unsigned n_console;
+  uint64_t seen_mono_ms; /* last heartbeat that was answered; 0 = none by this process */
+  bool is_refused;       /* the Console answers, and refuses this sensor */
+};
+
 /* One rule as observed. */
 struct engine_rule {
   char rule_id[32], path[4096];
+  bool is_containment;
   uint8_t revision[16];
   uint32_t slot;
   uint32_t mode; /* TLX_MODE_* in force or wanted */
   struct rule_result result;
-  enum bpf_backend backend; /* in use for it; NONE when not in force */
+  const char *backend; /* in use for it, static storage; empty when not in force */
   uint64_t hits, would_hits, since_boot_ns;
+};
+
+/* The containment in detail. */
+struct engine_net_view {
+  bool is_wanted, in_force;
+  uint32_t layers; /* bit n = enum bpf_net_layer n: attached */
+  char layer_why[BPF_NET_LAYER_COUNT][160];
+  uint64_t proved_boot_ns; /* last whole proof of what is in force; 0 = none */
+  char proof[240];         /* why the last one was not whole; empty = it was */
+  uint32_t hazards;        /* bit n = enum hazard n */
+  bool knows_hazards;
+  bool was_lost; /* released by itself under the set that is wanted */
+  struct tlx_net_stats stats;
+  struct net_sweep_counts {
+    unsigned n_spaces, n_destroyed, n_skipped;
+  } sweep;
 };
 
 /* The snapshot that the last pass left. Valid until the next |changed|. */
@@ -61,7 +93,9 @@ struct engine_view {
   bool coverage_partial;
   uint64_t verified_boot_ns, repaired_boot_ns;
   struct tlx_stats stats;
-  uint32_t n_passes; /* counts up with every pass */
+  struct engine_net_view net;
+  bool is_lifted, is_down; /* lifted; and nothing is in force any more */
+  uint32_t n_passes;       /* counts up with every pass */
 };
 
 struct engine_options {
@@ -70,10 +104,17 @@ struct engine_options {
   const char *state_folder;           /* holds the canary */
   const char *scope_folder;           /* cgroup2 folder in the file system; NULL = the whole host */
   const struct bpf_caps_paths *paths; /* seam; copied */
+  /* The way to the Console, asked for before each pass; may be NULL. */
+  void (*link)(void *arg, struct engine_link *ret_link);
+  /* Descriptor of the connection as it is now, borrowed; -1 = none. After each pass it is marked
+   * again, since one that was made while a pass ran found no map to be marked in. May be NULL. */
+  int (*own_socket)(void *arg);
   /* The view changed in something that the Console should hear at once. */
   void (*changed)(void *arg);
   /* Something was stopped, or would have been. |rule| NULL = the rule is gone by now. */
   void (*event)(void *arg, const struct tlx_event *event, const struct engine_rule *rule);
+  /* A containment denied something, or would have. |rule| NULL = it is gone by now. */
+  void (*net_event)(void *arg, const struct tlx_net_event *event, const struct engine_rule *rule);
   /* Something was altered behind our back. */
   void (*tampered)(void *arg, const struct bpf_tamper *tamper);
   void *arg;
@@ -84,6 +125,12 @@ struct engine_options {
 int engine_new(const struct engine_options *options, struct engine **ret_engine);
 /* Takes |desired| (heap, desired_new). The latest one wins; a pass that runs is not disturbed. */
 void engine_set_desired(struct engine *engine, struct desired *desired);
+/* Root on the host takes everything down, at once; or a new desired state, which comes with the
+ * next engine_set_desired, puts it up again. */
+void engine_set_lifted(struct engine *engine, bool is_lifted);
+/* The set under which the containment was released by itself, as it was kept; before the first
+ * engine_set_desired. */
+void engine_set_lost(struct engine *engine, const struct desired_name *name);
 /* Never NULL. */
 const struct engine_view *engine_view(const struct engine *engine);
 /* Stops the passes; what is pinned stays in force. |closed| when the memory is gone. */

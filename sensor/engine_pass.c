@@ -8,13 +8,16 @@
 
 #include "common/cleanup.h"
 #include "common/err.h"
+#include "common/file.h"
 #include "common/log.h"
 #include "sensor/bpf_pin.h"
 #include "sensor/canary.h"
 #include "sensor/engine_rules.h"
+#include "sensor/host.h"
 
 /* A kernel that could not do it may be able to after an operator mounted or granted something. */
 #define RETRY_MS 30000u
+#define RULE_LIFTED_WORD "lifted"
 
 /* ---- nothing can be enforced ---- */
 
@@ -35,16 +38,14 @@ static bool nothing_is_in_force(const struct core *core) {
 static void refuse_all(struct core *core) {
   for (size_t i = 0; i < core->n_rules; i++) {
     struct core_rule *rule = core->rules[i];
+    if (rule->kind != RULE_KIND_BLOCK) continue;
     struct rule_result result = {0};
     rule_result_set(&result,
                     core->was_proved ? RULE_REASON_ENGINE_DOWN : RULE_REASON_NO_ENFORCEMENT);
     snprintf(result.step, sizeof result.step, "%s", core->detail);
-    if (!rule->since_boot_ns || !rule_result_equal(&rule->result, &result)) {
-      rule->result = result;
-      rule->since_boot_ns = tlx_boot_ns(core->clock);
-    }
+    core_note_result(core, rule, &result);
   }
-  core->in_force = core->has_name && nothing_is_in_force(core);
+  core->exec_in_force = core->has_name && nothing_is_in_force(core);
 }
 
 /* ---- opening ---- */
@@ -238,6 +239,7 @@ static bool attach(struct core *core) {
 static void fail_rules(struct core *core, int err, const char *step) {
   for (size_t i = 0; i < core->n_rules; i++) {
     struct core_rule *rule = core->rules[i];
+    if (rule->kind != RULE_KIND_BLOCK) continue;
     if (rule->result.state != RULE_APPLIED && rule->result.state != RULE_PARTIAL) continue;
     rule_result_set(&rule->result, RULE_REASON_STEP_FAILED);
     rule->result.err = err;
@@ -265,7 +267,7 @@ static bool put_in_force(struct core *core) {
   free(core->former);
   core->former = NULL;
   core->n_former = 0;
-  core->in_force = true;
+  core->exec_in_force = true;
   return true;
 }
 
@@ -326,12 +328,7 @@ static bool verify(struct core *core) {
   return false;
 }
 
-void core_pass(struct core *core, const struct desired *desired) {
-  core->tampers.n = 0;
-  core->n_passes++;
-  int err = desired ? core_take_desired(core, desired) : 0;
-  if (err)
-    tlx_error(RULE, "the desired rules cannot be taken, the former stay: %s", tlx_err_text(err));
+static void exec_pass(struct core *core) {
   /* What is lost is tried again at once and with every pass; what never worked, now and then. */
   bool may_try =
       core->backend || core->was_proved || tlx_mono_ms(core->clock) >= core->retry_mono_ms;
@@ -343,14 +340,98 @@ void core_pass(struct core *core, const struct desired *desired) {
   refuse_all(core);
 }
 
+/* ---- all parts ---- */
+
+static bool has_exec_pins(const struct core *core) {
+  char *path = NULL;
+  bool has =
+      asprintf(&path, "%s/%d", core->pin_folder, TLX_ABI_VERSION) > 0 && access(path, F_OK) == 0;
+  free(path);
+  return has;
+}
+
+/* Whether nothing of the exec rules is left. */
+static bool exec_remove(struct core *core) {
+  if (!core->object && has_exec_pins(core) && !open_parts(core)) {
+    tlx_error(BPF, "programs of a former process stay in force: %s", core->detail);
+    return false;
+  }
+  int err = core->object ? bpf_object_remove(core->object) : 0;
+  if (err) tlx_error(BPF, "programs stay in force: %s", tlx_err_text(err));
+  bpf_object_close(core->object);
+  bpf_object_close(core->lost);
+  core->object = core->lost = NULL;
+  core->backend = BPF_BACKEND_NONE;
+  core->was_proved = err != 0;
+  core->is_published = false;
+  free(core->image);
+  core->image = NULL;
+  core->n_image = 0;
+  core->exec_in_force = core->has_name && err == 0;
+  return err == 0;
+}
+
+/* Root on the host wants nothing of ours: only a new desired state puts anything in force again. */
+static void stand_down(struct core *core) {
+  struct rule_result *result = calloc(1, sizeof *result);
+  bool is_exec_down = exec_remove(core);
+  core->net.is_settled = core_net_remove(core);
+  core->is_down = is_exec_down && core->net.is_settled;
+  give_up(core, RULE_LIFTED_WORD, "root on this host ran `telovix-sensor lift`");
+  if (result) rule_result_set(result, RULE_REASON_LIFTED);
+  for (size_t i = 0; result && i < core->n_rules; i++)
+    core_note_result(core, core->rules[i], result);
+  free(result);
+}
+
+void core_pass(struct core *core, const struct desired *desired) {
+  core->tampers.n = 0;
+  core->n_passes++;
+  int err = desired ? core_take_desired(core, desired) : 0;
+  if (err)
+    tlx_error(RULE, "the desired rules cannot be taken, the former stay: %s", tlx_err_text(err));
+  if (core->is_lifted) {
+    stand_down(core);
+  } else {
+    if (strcmp(core->reason, RULE_LIFTED_WORD) == 0) {
+      core->reason = "";
+      core->retry_mono_ms = 0;
+    }
+    /* First what cuts a whole host off: it cannot wait for a program to be executed. */
+    core_net_pass(core);
+    if (!core->net_only || desired) exec_pass(core);
+  }
+  core->in_force = core->exec_in_force && core->net.is_settled;
+}
+
 void core_leave(struct core *core) {
   if (!core->object || !core->in_force || core->n_rules) return;
   int err = bpf_object_remove(core->object);
   if (err) tlx_warn(BPF, "programs without rules stay loaded: %s", tlx_err_text(err));
 }
 
+int core_init(struct core *core, const struct engine_options *options) {
+  core->clock = options->clock;
+  core->reason = "";
+  core->link.fd = core->lock_fd = -1;
+  core->whole_host = !options->scope_folder;
+  core->pin_folder = tlx_path_join(options->paths->bpffs, "telovix");
+  core->canary_path = tlx_path_join(options->state_folder, "canary");
+  core->btf_path = strdup(options->paths->btf);
+  core->securityfs = strdup(options->paths->securityfs);
+  core->bpffs = strdup(options->paths->bpffs);
+  if (!core->pin_folder || !core->canary_path || !core->btf_path || !core->securityfs ||
+      !core->bpffs)
+    return -ENOMEM;
+  if (!options->scope_folder) return 0;
+  core->scope_folder = strdup(options->scope_folder);
+  if (!core->scope_folder) return -ENOMEM;
+  return host_cgroup_id(options->scope_folder, &core->scope_cgroup_id, &core->scope_level);
+}
+
 void core_done(struct core *core) {
   core_free_rules(core);
+  core_net_done(core);
   bpf_object_close(core->object);
   bpf_object_close(core->lost);
   if (core->lock_fd >= 0) close(core->lock_fd);

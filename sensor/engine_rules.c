@@ -12,8 +12,19 @@
 
 #define POLICY_ARENA_MAX (256u << 10)
 #define TEMPLATE_BLOCK "block-binary"
+#define TEMPLATE_CONTAIN "network-containment"
 
 /* ---- from policies to rules ---- */
+
+static void read_contain(struct core_rule *rule, const Telovix__V1__EnforcementPolicy *policy) {
+  rule->kind = RULE_KIND_CONTAIN;
+  rule->contain = calloc(1, sizeof *rule->contain);
+  if (rule->contain &&
+      rule_contain_read(policy, rule->contain, rule->result.step, sizeof rule->result.step))
+    return;
+  free(rule->contain);
+  rule->contain = NULL;
+}
 
 /* A rule whose policy cannot be read, or is of a kind that this version does not know, is refused
  * alone. */
@@ -31,9 +42,12 @@ static int make_rule(struct tlx_bytes bytes, struct core_rule **ret_rule) {
   const Telovix__V1__BlockBinary *block = policy ? policy->block_binary : NULL;
   rule->result.state = RULE_PENDING;
   if (policy) {
-    rule->is_known = block && strcmp(policy->template_, TEMPLATE_BLOCK) == 0 &&
+    bool is_contain =
+        policy->network_containment && strcmp(policy->template_, TEMPLATE_CONTAIN) == 0;
+    rule->is_known = (is_contain || (block && strcmp(policy->template_, TEMPLATE_BLOCK) == 0)) &&
                      (policy->mode == TELOVIX__V1__RULE_MODE__RULE_MODE_ENFORCE ||
                       policy->mode == TELOVIX__V1__RULE_MODE__RULE_MODE_OBSERVE);
+    if (is_contain) read_contain(rule, policy);
     rule->mode = policy->mode == TELOVIX__V1__RULE_MODE__RULE_MODE_OBSERVE ? TLX_MODE_OBSERVE
                                                                            : TLX_MODE_ENFORCE;
     if (policy->revision.len == sizeof rule->revision)
@@ -43,6 +57,7 @@ static int make_rule(struct tlx_bytes bytes, struct core_rule **ret_rule) {
                             block && block->force);
   tlx_arena_done(&arena);
   if (err) {
+    free(rule->contain);
     free(rule);
     return err;
   }
@@ -53,13 +68,15 @@ static int make_rule(struct tlx_bytes bytes, struct core_rule **ret_rule) {
 /* A rule about the same file keeps its slot and the files that it remembers; with the same revision
  * it also keeps what was said of it. */
 static void inherit(struct core_rule *rule, struct core_rule *former) {
-  bool force = rule->block.force;
-  rule_block_done(&rule->block);
-  rule->block = former->block;
-  rule->block.force = force;
-  former->block = (struct rule_block){0};
-  rule->slot = former->slot;
-  rule->count = former->count;
+  if (rule->kind == RULE_KIND_BLOCK) {
+    bool force = rule->block.force;
+    rule_block_done(&rule->block);
+    rule->block = former->block;
+    rule->block.force = force;
+    former->block = (struct rule_block){0};
+    rule->slot = former->slot;
+    rule->count = former->count;
+  }
   if (memcmp(rule->revision, former->revision, sizeof rule->revision) != 0) return;
   rule->result = former->result;
   rule->since_boot_ns = former->since_boot_ns;
@@ -69,7 +86,7 @@ static void inherit_all(struct core *core, struct core_rule **rules, size_t n) {
   for (size_t i = 0; i < n; i++) {
     for (size_t k = 0; k < core->n_rules && rules[i]->is_known; k++) {
       struct core_rule *former = core->rules[k];
-      if (former->is_known && former->block.path &&
+      if (former->is_known && former->kind == rules[i]->kind && former->block.path &&
           strcmp(rules[i]->block.rule_id, former->block.rule_id) == 0 &&
           strcmp(rules[i]->block.path, former->block.path) == 0) {
         inherit(rules[i], former);
@@ -82,6 +99,7 @@ static void inherit_all(struct core *core, struct core_rule **rules, size_t n) {
 static void free_rules(struct core_rule **rules, size_t n) {
   for (size_t i = 0; i < n; i++) {
     rule_block_done(&rules[i]->block);
+    free(rules[i]->contain);
     free(rules[i]);
   }
   free(rules);
@@ -102,7 +120,7 @@ int core_take_desired(struct core *core, const struct desired *desired) {
   core->n_rules = desired->n;
   core->name = desired->name;
   core->has_name = true;
-  core->in_force = false;
+  core->in_force = core->exec_in_force = core->net.is_settled = false;
   return 0;
 }
 
@@ -114,8 +132,13 @@ void core_free_rules(struct core *core) {
 
 /* ---- compiling ---- */
 
-static void note_result(struct core *core, struct core_rule *rule,
-                        const struct rule_result *result) {
+struct core_rule *core_contain_rule(const struct core *core) {
+  for (size_t i = 0; i < core->n_rules; i++)
+    if (core->rules[i]->is_known && core->rules[i]->contain) return core->rules[i];
+  return NULL;
+}
+
+void core_note_result(struct core *core, struct core_rule *rule, const struct rule_result *result) {
   if (rule->since_boot_ns && rule_result_equal(&rule->result, result)) return;
   rule->result = *result;
   rule->since_boot_ns = tlx_boot_ns(core->clock);
@@ -158,9 +181,10 @@ void core_compile(struct core *core) {
                                  .file = core->file};
   struct rule_result result;
   for (size_t i = 0; i < core->n_rules; i++) {
+    if (core->rules[i]->kind != RULE_KIND_BLOCK) continue;
     compile_one(core, core->rules[i], &host, &result);
     drop_name_of_same_hash(core, i, &result);
-    note_result(core, core->rules[i], &result);
+    core_note_result(core, core->rules[i], &result);
   }
 }
 
@@ -226,7 +250,8 @@ static bool adopt_slots(struct core *core, uint32_t kind) {
   bool adopted = false;
   for (size_t i = 0; i < core->n_rules; i++) {
     struct core_rule *rule = core->rules[i];
-    uint32_t slot = rule->slot || !rule->is_known ? 0 : former_slot_of(core, rule, kind);
+    bool has_none = rule->is_known && rule->kind == RULE_KIND_BLOCK && !rule->slot;
+    uint32_t slot = has_none ? former_slot_of(core, rule, kind) : 0;
     if (!slot) continue;
     rule->slot = slot;
     adopt_files(core, rule);
@@ -240,7 +265,7 @@ bool core_assign_slots(struct core *core) {
   adopted |= adopt_slots(core, TLX_KEY_FILE);
   for (size_t i = 0; i < core->n_rules; i++) {
     struct core_rule *rule = core->rules[i];
-    if (rule->slot || !rule->is_known) continue;
+    if (rule->slot || !rule->is_known || rule->kind != RULE_KIND_BLOCK) continue;
     rule->slot = next_slot(core);
     rule->count = (struct tlx_count){0};
     if (rule->slot) (void)bpf_maps_count_set(core->object, rule->slot, &rule->count);

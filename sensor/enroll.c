@@ -18,6 +18,7 @@
 #include "rpc/client_call.h"
 #include "sensor/host.h"
 #include "sensor/identity.h"
+#include "sensor/net_own.h"
 #include "sensor/pin.h"
 #include "telovix/v1/sensor.pb-c.h"
 
@@ -42,6 +43,20 @@ struct enrollment {
   char sensor_id[32], fleet_name[256];
   char why[512];
 };
+
+/* ---- sockets ---- */
+
+/* On a contained host: an enrollment works there, over a socket that is let through like the
+ * uplink's. */
+static const char *pin_folder;
+
+static void mark_socket(int fd) {
+  if (pin_folder) net_own_mark(pin_folder, fd);
+}
+
+static void on_socket_made(void *arg, int fd) {
+  mark_socket(fd);
+}
 
 /* ---- before the network ---- */
 
@@ -168,7 +183,8 @@ static int call_console(struct enrollment *enrollment, struct tlx_tls_ctx *tls_c
                                         .tls_ctx = tls_ctx,
                                         .addresses = &address,
                                         .n_addresses = 1,
-                                        .user_agent = "telovix-sensor/" TLX_VERSION};
+                                        .user_agent = "telovix-sensor/" TLX_VERSION,
+                                        .socket_made = on_socket_made};
   err = tlx_channel_new(&options, &channel);
   if (!err) {
     err = start_call(enrollment, channel);
@@ -200,7 +216,7 @@ static int enroll(struct enrollment *enrollment) {
   struct tlx_tls_ctx *tls_ctx = NULL;
   int err = prepare(enrollment);
   if (!err)
-    err = pin_fetch(enrollment->request->console, enrollment->digest, STEP_TIMEOUT_MS,
+    err = pin_fetch(enrollment->request->console, enrollment->digest, STEP_TIMEOUT_MS, mark_socket,
                     &enrollment->pin, enrollment->why);
   if (!err) err = make_tls(enrollment, &tls_ctx);
   if (!err) err = call_console(enrollment, tls_ctx);
@@ -235,6 +251,8 @@ int enroll_run(const struct enroll_request *request) {
   struct enrollment *enrollment = calloc(1, sizeof *enrollment);
   if (!enrollment) return EXIT_FAILED;
   enrollment->request = request;
+  char *pins TLX_AUTOFREE = tlx_path_join(request->bpffs, "telovix");
+  pin_folder = pins;
   int ret = EXIT_USAGE;
   if (tlx_pin_parse(request->ca_cert_hash, enrollment->digest) != 0)
     fprintf(stderr, "telovix-sensor enroll: --ca-cert-hash: want sha256: and 64 hex digits, as "
@@ -245,5 +263,6 @@ int enroll_run(const struct enroll_request *request) {
   tlx_buf_done(&enrollment->csr);
   tlx_buf_done(&enrollment->pin.ca_der);
   free(enrollment);
+  pin_folder = NULL;
   return ret;
 }

@@ -7,7 +7,7 @@
 
 /* What was asked on the command line; borrowed for the call. */
 struct enroll_request {
-  const char *console, *ca_cert_hash, *token, *state;
+  const char *console, *ca_cert_hash, *token, *state, *bpffs;
   const char *node_name; /* NULL = the host's name */
   struct {
     const char *key, *value;

@@ -127,6 +127,23 @@ int host_cgroup_path(const char *folder, char *out) {
   return snprintf(out, 256, "%s", rest) < 256 ? 0 : -ENAMETOOLONG;
 }
 
+int host_cgroup_root(char *out, size_t size) {
+  char mount[PATH_MAX], type[32], *line TLX_AUTOFREE = NULL;
+  size_t line_size = 0;
+  struct stat st;
+  int err = -ENOENT;
+  FILE *mounts TLX_AUTOFCLOSE = fopen("/proc/self/mountinfo", "re");
+  while (err && mounts && getline(&line, &line_size, mounts) > 0) {
+    const char *rest = strstr(line, " - ");
+    if (!rest || sscanf(rest, " - %31s", type) != 1 || strcmp(type, "cgroup2") != 0 ||
+        sscanf(line, "%*s %*s %*s %*s %4095s", mount) != 1 || stat(mount, &st) != 0)
+      continue;
+    err = st.st_ino == CGROUP_ROOT_INODE ? 0 : -EXDEV;
+    if (!err && snprintf(out, size, "%s", mount) >= (int)size) return -ENAMETOOLONG;
+  }
+  return err;
+}
+
 int host_cgroup_id(const char *folder, uint64_t *ret_id, uint32_t *ret_level) {
   char path[256], mount[PATH_MAX];
   struct stat st, root;

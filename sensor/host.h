@@ -28,6 +28,10 @@ void host_usage(uint64_t *ret_rss_bytes, uint64_t *ret_cpu_ms);
 /* Path of |folder| below its cgroup2 mount ("/a/b"). |out| of 256. 0; -ENOENT, -ENOTDIR, -EINVAL
  * when it is not a folder of a cgroup2 file system. */
 int host_cgroup_path(const char *folder, char *out);
+/* Folder where the root of the cgroup2 hierarchy is mounted: only there every socket of the host is
+ * seen. |out| of |size|. 0; -ENOENT (cgroup2 is not mounted), -EXDEV (only a part of it is: a
+ * container). */
+int host_cgroup_root(char *out, size_t size);
 /* Id of the cgroup |folder| and its depth below the cgroup2 root (which has 0), as BPF programs
  * compare them. 0; the errors of host_cgroup_path; -EXDEV when the mount does not show the real
  * root (a cgroup namespace). */

@@ -23,46 +23,97 @@
 #define ANSWER_MAX (1u << 20) /* 256 rules with their gaps */
 #define ANSWER_TIMEOUT_MS 3000
 
+#define LINE_MAX_LEN 512u
+
 struct local {
   uv_pipe_t pipe;
   char *path;
-  json_t *(*describe)(void *arg);
+  struct local_call *calls;
+  void (*asked)(void *arg, struct local_call *call, const char *line);
   void *arg;
 };
 
-/* One answer on its way. */
-struct answer {
+struct local_call {
   uv_pipe_t pipe;
   uv_write_t write;
+  struct local *local; /* NULL once it is closing */
+  struct local_call *next, **prev;
+  char line[LINE_MAX_LEN];
+  size_t len;
   char *text;
 };
 
 /* ---- the running sensor's side ---- */
 
-static void on_answer_closed(uv_handle_t *handle) {
-  struct answer *answer = handle->data;
-  free(answer->text);
-  free(answer);
+static void on_call_closed(uv_handle_t *handle) {
+  struct local_call *call = handle->data;
+  free(call->text);
+  free(call);
+}
+
+static void close_call(struct local_call *call) {
+  if (!call->local) return;
+  call->local = NULL;
+  *call->prev = call->next;
+  if (call->next) call->next->prev = call->prev;
+  uv_close((uv_handle_t *)&call->pipe, on_call_closed);
 }
 
 static void on_answered(uv_write_t *write, int status) {
-  struct answer *answer = write->data;
-  uv_close((uv_handle_t *)&answer->pipe, on_answer_closed);
+  close_call(write->data);
+}
+
+void local_call_answer(struct local_call *call, json_t *object) {
+  call->text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+  json_decref(object);
+  uv_buf_t buf = uv_buf_init(call->text, call->text ? (unsigned)strlen(call->text) : 0);
+  if (!call->text || uv_write(&call->write, (uv_stream_t *)&call->pipe, &buf, 1, on_answered) != 0)
+    close_call(call);
+}
+
+uint32_t local_call_uid(const struct local_call *call) {
+  struct ucred peer = {.uid = UINT32_MAX};
+  socklen_t len = sizeof peer;
+  uv_os_fd_t fd;
+  if (uv_fileno((const uv_handle_t *)&call->pipe, &fd) == 0)
+    (void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
+  return peer.uid;
+}
+
+static void on_room(uv_handle_t *handle, size_t wanted, uv_buf_t *buf) {
+  struct local_call *call = handle->data;
+  *buf = uv_buf_init(call->line + call->len, (unsigned)(sizeof call->line - 1 - call->len));
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
+  struct local_call *call = stream->data;
+  if (n == 0) return;
+  if (n > 0) call->len += (size_t)n;
+  call->line[call->len] = '\0';
+  char *end = strchr(call->line, '\n');
+  if (end) {
+    *end = '\0';
+    uv_read_stop(stream);
+    call->local->asked(call->local->arg, call, call->line);
+  } else if (n < 0 || call->len == sizeof call->line - 1) {
+    close_call(call);
+  }
 }
 
 static void on_connection(uv_stream_t *server, int status) {
   struct local *local = server->data;
-  struct answer *answer = status == 0 ? calloc(1, sizeof *answer) : NULL;
-  if (!answer) return;
-  uv_pipe_init(server->loop, &answer->pipe, 0);
-  answer->pipe.data = answer->write.data = answer;
-  json_t *object = local->describe(local->arg);
-  answer->text = object ? json_dumps(object, JSON_COMPACT) : NULL;
-  json_decref(object);
-  uv_buf_t buf = uv_buf_init(answer->text, answer->text ? (unsigned)strlen(answer->text) : 0);
-  if (uv_accept(server, (uv_stream_t *)&answer->pipe) != 0 || !answer->text ||
-      uv_write(&answer->write, (uv_stream_t *)&answer->pipe, &buf, 1, on_answered) != 0)
-    uv_close((uv_handle_t *)&answer->pipe, on_answer_closed);
+  struct local_call *call = status == 0 ? calloc(1, sizeof *call) : NULL;
+  if (!call) return;
+  uv_pipe_init(server->loop, &call->pipe, 0);
+  call->pipe.data = call->write.data = call;
+  call->local = local;
+  call->next = local->calls;
+  call->prev = &local->calls;
+  if (call->next) call->next->prev = &call->next;
+  local->calls = call;
+  if (uv_accept(server, (uv_stream_t *)&call->pipe) != 0 ||
+      uv_read_start((uv_stream_t *)&call->pipe, on_room, on_read) != 0)
+    close_call(call);
 }
 
 static void on_local_closed(uv_handle_t *handle) {
@@ -71,11 +122,12 @@ static void on_local_closed(uv_handle_t *handle) {
   free(local);
 }
 
-int local_new(uv_loop_t *loop, const char *folder, json_t *(*describe)(void *arg), void *arg,
+int local_new(uv_loop_t *loop, const char *folder,
+              void (*asked)(void *arg, struct local_call *call, const char *line), void *arg,
               struct local **ret_local) {
   struct local *local = calloc(1, sizeof *local);
   if (!local) return -ENOMEM;
-  local->describe = describe;
+  local->asked = asked;
   local->arg = arg;
   local->path = tlx_path_join(folder, SOCKET);
   uv_pipe_init(loop, &local->pipe, 0);
@@ -98,13 +150,15 @@ int local_new(uv_loop_t *loop, const char *folder, json_t *(*describe)(void *arg
 
 void local_close(struct local *local) {
   (void)unlink(local->path);
+  while (local->calls)
+    close_call(local->calls);
   uv_close((uv_handle_t *)&local->pipe, on_local_closed);
 }
 
 /* ---- the asking side ---- */
 
 /* 0 and the answer; -ENOENT or -ECONNREFUSED when no sensor runs. */
-static int ask(const char *folder, struct tlx_buf *answer) {
+static int ask(const char *folder, const char *line, int timeout_ms, struct tlx_buf *answer) {
   char *path TLX_AUTOFREE = tlx_path_join(folder, SOCKET);
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   int fd TLX_AUTOCLOSE = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -112,10 +166,11 @@ static int ask(const char *folder, struct tlx_buf *answer) {
   if (strlen(path) >= sizeof address.sun_path) return -ENAMETOOLONG;
   strcpy(address.sun_path, path);
   if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0) return -errno;
+  if (dprintf(fd, "%s\n", line) < 0) return -errno;
   tlx_buf_init(answer, ANSWER_MAX);
   for (;;) {
     struct pollfd item = {.fd = fd, .events = POLLIN};
-    int ready = poll(&item, 1, ANSWER_TIMEOUT_MS);
+    int ready = poll(&item, 1, timeout_ms);
     if (ready == 0) return -ETIMEDOUT;
     uint8_t *out = ready > 0 ? tlx_buf_reserve(answer, 4096) : NULL;
     if (!out) return ready < 0 ? -errno : answer->err;
@@ -124,6 +179,14 @@ static int ask(const char *folder, struct tlx_buf *answer) {
     if (n == 0) return 0;
     answer->len += (size_t)n;
   }
+}
+
+int local_ask(const char *folder, const char *line, int timeout_ms, json_t **ret_object) {
+  struct tlx_buf answer TLX_CLEANUP(tlx_buf_done) = {0};
+  int err = ask(folder, line, timeout_ms, &answer);
+  if (err) return err;
+  *ret_object = json_loadb((char *)answer.data, answer.len, 0, NULL);
+  return *ret_object ? 0 : TLX_E_MALFORMED;
 }
 
 static const struct {
@@ -196,6 +259,29 @@ static void print_engine(const json_t *engine) {
   print_gaps(json_object_get(engine, "gaps"), "  ");
 }
 
+static void print_containment(const json_t *net) {
+  char a[64], b[300];
+  size_t i;
+  json_t *item;
+  if (json_is_true(json_object_get(net, "wanted"))) {
+    printf("%-25s %s\n", "containment",
+           json_is_true(json_object_get(net, "inForce"))            ? "in force"
+           : json_is_true(json_object_get(net, "releasedByItself")) ? "released by itself"
+                                                                    : "wanted, not in force");
+    if (*word(net, "provedAt", a, sizeof a)) printf("%-25s %s\n", "containment proved", a);
+    if (*word(net, "proofLacks", b, sizeof b)) printf("%-25s %s\n", "containment proof", b);
+    json_array_foreach(json_object_get(net, "layers"), i, item) {
+      printf("  %-23s %-3s %s\n", word(item, "name", a, sizeof a),
+             json_is_true(json_object_get(item, "attached")) ? "yes" : "no",
+             word(item, "detail", b, sizeof b));
+    }
+  }
+  json_array_foreach(json_object_get(net, "hazards"), i, item) {
+    printf("%-25s %s: %s\n", "containment would hurt", word(item, "hazard", a, sizeof a),
+           word(item, "detail", b, sizeof b));
+  }
+}
+
 static void print_rules(const json_t *rules) {
   char a[64], b[64], c[64], d[64], path[4200], step[512];
   size_t i;
@@ -223,6 +309,10 @@ static void print_object(json_t *object, bool json) {
   } else {
     print_lines(object);
     if (json_object_get(object, "engine")) print_engine(json_object_get(object, "engine"));
+    if (json_is_true(json_object_get(object, "lifted")))
+      printf("%-25s %s\n", "lifted", "root on this host took all enforcement down");
+    if (json_object_get(object, "containment"))
+      print_containment(json_object_get(object, "containment"));
     if (json_object_get(object, "rules")) print_rules(json_object_get(object, "rules"));
   }
 }
@@ -257,13 +347,11 @@ static int status_of_files(const char *folder, bool json) {
 }
 
 int local_status(const char *folder, bool json) {
-  struct tlx_buf answer TLX_CLEANUP(tlx_buf_done) = {0};
-  int err = ask(folder, &answer);
+  json_t *object = NULL;
+  int err = local_ask(folder, "status", ANSWER_TIMEOUT_MS, &object);
   if (err == -ENOENT || err == -ECONNREFUSED) return status_of_files(folder, json);
-  json_t *object = err ? NULL : json_loadb((char *)answer.data, answer.len, 0, NULL);
-  if (!object) {
-    fprintf(stderr, "telovix-sensor status: %s/" SOCKET ": %s\n", folder,
-            tlx_err_text(err ? err : TLX_E_MALFORMED));
+  if (err) {
+    fprintf(stderr, "telovix-sensor status: %s/" SOCKET ": %s\n", folder, tlx_err_text(err));
     return 1;
   }
   print_object(object, json);

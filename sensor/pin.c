@@ -28,11 +28,12 @@ static int wait_for(int fd, short events, uint32_t timeout_ms) {
   return n < 0 ? -errno : n == 0 ? -ETIMEDOUT : 0;
 }
 
-static int connect_one(const struct addrinfo *info, uint32_t timeout_ms) {
+static int connect_one(const struct addrinfo *info, uint32_t timeout_ms, pin_socket_cb made) {
   int error = 0;
   socklen_t len = sizeof error;
   int fd TLX_AUTOCLOSE = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return -errno;
+  if (made) made(fd);
   if (connect(fd, info->ai_addr, info->ai_addrlen) != 0) {
     if (errno != EINPROGRESS) return -errno;
     int err = wait_for(fd, POLLOUT, timeout_ms);
@@ -43,7 +44,7 @@ static int connect_one(const struct addrinfo *info, uint32_t timeout_ms) {
   return TLX_TAKE_FD(fd);
 }
 
-static int connect_to(const char *address, uint32_t timeout_ms, char *why) {
+static int connect_to(const char *address, uint32_t timeout_ms, pin_socket_cb made, char *why) {
   char host[256], service[8];
   uint16_t port;
   struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list;
@@ -54,7 +55,7 @@ static int connect_to(const char *address, uint32_t timeout_ms, char *why) {
   if (result != 0) return fail(why, address, -EHOSTUNREACH, gai_strerror(result));
   int fd = -ECONNREFUSED;
   for (const struct addrinfo *at = list; at && fd < 0; at = at->ai_next)
-    fd = connect_one(at, timeout_ms);
+    fd = connect_one(at, timeout_ms, made);
   freeaddrinfo(list);
   return fd < 0 ? fail(why, address, fd, tlx_err_text(fd)) : fd;
 }
@@ -121,11 +122,11 @@ static int examine(struct tlx_tls *tls, const char *address, const uint8_t diges
 }
 
 int pin_fetch(const char *address, const uint8_t digest[32], uint32_t timeout_ms,
-              struct pin_found *ret_found, char *why) {
+              pin_socket_cb made, struct pin_found *ret_found, char *why) {
   struct tlx_tls_options options = {.ca = NULL};
   struct tlx_tls_ctx *ctx = NULL;
   struct tlx_tls *tls = NULL;
-  int fd TLX_AUTOCLOSE = connect_to(address, timeout_ms, why);
+  int fd TLX_AUTOCLOSE = connect_to(address, timeout_ms, made, why);
   if (fd < 0) return fd;
   int err = tlx_tls_ctx_new(&options, &ctx);
   if (!err) err = tlx_tls_new(ctx, &tls);

@@ -13,9 +13,13 @@ struct pin_found {
   char console_uri[256], fleet_id[32];
 };
 
+/* Sees each socket before its connect(2), so that a contained host lets it through. */
+typedef void (*pin_socket_cb)(int fd);
+
 /* Connects to |address| (HOST:PORT), blocking for at most |timeout_ms| a step, and looks for a CA
  * with |digest| (SHA-256 of its SubjectPublicKeyInfo) that issued the leaf. 0 with |ret_found|,
  * whose ca_der the caller frees; TLX_E_CERT_PIN (no such CA: nothing was sent), TLX_E_CERT_IDENTITY
- * (not a Console) and others with a sentence in |why| (512 bytes). Any thread. */
+ * (not a Console) and others with a sentence in |why| (512 bytes). |made| may be NULL. Any thread.
+ */
 int pin_fetch(const char *address, const uint8_t digest[32], uint32_t timeout_ms,
-              struct pin_found *ret_found, char *why);
+              pin_socket_cb made, struct pin_found *ret_found, char *why);

@@ -5,6 +5,7 @@
 
 #include "common/text.h"
 #include "rpc/pb_scan.h"
+#include "sensor/hazards.h"
 
 /* FNV-1a, so that what was told can be compared without being kept. 0 stands for "nothing". */
 static uint64_t digest_of(const ProtobufCMessage *message) {
@@ -66,7 +67,7 @@ static Telovix__V1__RuleReport *make_report(const struct engine_rule *rule,
   to->reason = (char *)rule_reason_word(rule->result.reason);
   to->detail = make_detail(&rule->result, arena);
   to->error_number = (uint32_t)-rule->result.err;
-  to->backend = (char *)bpf_backend_word(rule->backend);
+  to->backend = (char *)rule->backend;
   to->gaps = make_gaps(rule->result.gaps, &to->n_gaps, arena);
   to->file = wire_text(rule->result.file, arena);
   to->hits = rule->hits;
@@ -156,6 +157,25 @@ static void fill_beat(const struct rule_report *report, const struct engine_view
   request->in_force = name;
 }
 
+/* ---- hazards ---- */
+
+static void fill_hazards(struct rule_report *report, const struct engine_view *view,
+                         Telovix__V1__HeartbeatRequest *request, struct tlx_arena *arena) {
+  const struct engine_net_view *net = &view->net;
+  report->knows_in_flight = false;
+  if (!net->knows_hazards || (report->knows_told && report->hazards_told == net->hazards)) return;
+  Telovix__V1__Hazards *to = tlx_arena_alloc(arena, sizeof *to);
+  char **list = tlx_arena_alloc(arena, HAZARD_COUNT * sizeof *list);
+  if (!to || !list) return;
+  *to = (Telovix__V1__Hazards)TELOVIX__V1__HAZARDS__INIT;
+  to->hazards = list;
+  for (unsigned hazard = 0; hazard < HAZARD_COUNT; hazard++)
+    if (net->hazards >> hazard & 1) list[to->n_hazards++] = (char *)hazard_word(hazard);
+  report->hazards_in_flight = net->hazards;
+  report->knows_in_flight = true;
+  request->hazards = to;
+}
+
 /* ---- events ---- */
 
 static void fill_events(struct event_queue *queue, Telovix__V1__HeartbeatRequest *request,
@@ -200,6 +220,7 @@ void rule_report_fill(struct rule_report *report, Telovix__V1__HeartbeatRequest 
   fill_beat(report, view, request, arena);
   fill_engine(report, view, request, arena);
   fill_rules(report, view, request, arena);
+  fill_hazards(report, view, request, arena);
   fill_events(report->events, request, arena);
   fill_counters(report, view, request);
 }
@@ -221,6 +242,10 @@ bool rule_report_arrived(struct rule_report *report, const Telovix__V1__Heartbea
   for (unsigned i = 0; i < report->n_in_flight; i++)
     remember(report, &report->in_flight[i]);
   if (report->engine_in_flight) report->engine_told = report->engine_in_flight;
+  if (report->knows_in_flight) {
+    report->knows_told = true;
+    report->hazards_told = report->hazards_in_flight;
+  }
   event_queue_acknowledge(report->events, reply->acknowledged_event_seq);
   bool more = report->has_more;
   more |= event_queue_count(report->events) > 0 &&
@@ -229,10 +254,12 @@ bool rule_report_arrived(struct rule_report *report, const Telovix__V1__Heartbea
   if (!reply->report_all) return more;
   report->n_told = 0;
   report->engine_told = 0;
+  report->knows_told = false;
   return true;
 }
 
 void rule_report_retry(struct rule_report *report) {
   report->n_in_flight = 0;
   report->engine_in_flight = 0;
+  report->knows_in_flight = false;
 }

@@ -22,9 +22,11 @@ struct rule_report {
     uint64_t digest;
   } told[DESIRED_RULES_MAX], in_flight[RULE_REPORTS_MAX];
   unsigned n_told, n_in_flight;
-  uint64_t engine_told, engine_in_flight; /* digests; 0 = nothing */
-  bool has_more;                          /* not all results fit */
-  bool desired_rollback;                  /* the owner's: the last offered set was refused */
+  uint64_t engine_told, engine_in_flight;   /* digests; 0 = nothing */
+  uint32_t hazards_told, hazards_in_flight; /* as bits */
+  bool knows_told, knows_in_flight;
+  bool has_more;         /* not all results fit */
+  bool desired_rollback; /* the owner's: the last offered set was refused */
 };
 
 /* Fills |request|'s enforcement fields out of |arena|, which outlives the request. Out of memory:

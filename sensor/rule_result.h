@@ -6,7 +6,7 @@
 /* What is really so about a rule on this host, in words that are the same on every screen. */
 
 /* Reasons: stable word, state that goes with it (number of telovix.v1.RuleState: 1 pending, 2
- * applied, 4 refused, 5 failed), sentence. */
+ * applied, 4 refused, 5 failed, 6 unknown), sentence. */
 #define RULE_REASON_MAP(X)                                                                         \
   X(NO_FILE_YET, "no_file_yet", 2,                                                                 \
     "there is no file of this name yet; it is blocked as soon as there is one")                    \
@@ -28,7 +28,17 @@
     "this kernel lets no program read names, and there is no file yet")                            \
   X(NO_ENFORCEMENT, "no_enforcement", 4, "this host allows no enforcement")                        \
   X(ENGINE_DOWN, "engine_down", 5, "what was in force is not proved any more")                     \
-  X(STEP_FAILED, "step_failed", 5, "a step failed")
+  X(STEP_FAILED, "step_failed", 5, "a step failed")                                                \
+  X(LIFTED, "lifted", 5, "root on the host took all enforcement down")                             \
+  X(BAD_ALLOW, "bad_allow", 4, "an entry of the allow list cannot be read")                        \
+  X(ONE_CONTAINMENT, "one_containment", 4, "another containment of this host comes first")         \
+  X(HAZARD, "hazard", 4, "a containment would hurt this host: use force if that is meant")         \
+  X(CONSOLE_SILENT, "console_silent", 1,                                                           \
+    "everything is held; the proof waits for an answer of the Console")                            \
+  X(UNPROVED, "unproved", 1, "it is put in force at boot; the running sensor proves it")           \
+  X(NOT_PROVED, "not_proved", 5, "the proof failed")                                               \
+  X(DRIFT, "drift", 6, "what was in force was altered, and is being repaired")                     \
+  X(LOST_CONSOLE, "lost_console", 5, "released by itself: there was no Console for a minute")
 enum rule_reason {
   RULE_REASON_NONE,
 #define X(name, word, state, text) RULE_REASON_##name,
@@ -57,7 +67,21 @@ enum rule_reason {
   X(FORMER_FILES, "former_files", false,                                                           \
     "more files stood here than are remembered: the oldest runs again")                            \
   X(AFTER_BOOT, "after_boot", false,                                                               \
-    "after a boot only the file at the path is known, not one moved away before")
+    "after a boot only the file at the path is known, not one moved away before")                  \
+  X(TRIAL_SCOPE, "trial_scope", false, "only sockets of the trial scope are held")                 \
+  X(PACKET_SOCKET, "packet_socket", true,                                                          \
+    "raw frames of packet sockets, which pass below the hooks of sockets")                         \
+  X(FORWARDED, "forwarded", true, "traffic that this host forwards for others")                    \
+  X(V6_RESET, "v6_reset", true,                                                                    \
+    "IPv6 resets in answer to a scan: they carry nothing, but show the host")                      \
+  X(XDP, "xdp", false,                                                                             \
+    "an XDP program or a driver in user space sees packets before the kernel does")                \
+  X(SLOW_ERRORS, "slow_errors", true,                                                              \
+    "callers wait for their own time-out: this kernel gives them no error at once")                \
+  X(NO_TCP_DIAG, "no_tcp_diag", true,                                                              \
+    "open sessions are cut, but their owners are not told: this kernel cannot end them")           \
+  X(NAMESPACE_NOT_ENTERED, "namespace_not_entered", false,                                         \
+    "open sessions of a network namespace are cut, but their owners are not told")
 enum rule_gap {
 #define X(name, word, by_kernel, text) RULE_GAP_##name,
   RULE_GAP_MAP(X)
@@ -72,6 +96,7 @@ enum rule_state {
   RULE_PARTIAL = 3,
   RULE_REFUSED = 4,
   RULE_FAILED = 5,
+  RULE_UNKNOWN = 6,
 };
 
 struct rule_result {

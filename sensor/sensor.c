@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "sensor/sensor.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,6 +14,7 @@
 
 #include "common/check.h"
 #include "common/err.h"
+#include "common/file.h"
 #include "common/log.h"
 #include "common/text.h"
 #include "sensor/enforcement.h"
@@ -20,6 +23,8 @@
 #include "sensor/identity.h"
 #include "sensor/kill.h"
 #include "sensor/local.h"
+#include "sensor/net_addresses.h"
+#include "sensor/net_own.h"
 #include "sensor/state.h"
 #include "sensor/uplink.h"
 
@@ -38,6 +43,9 @@ struct sensor {
   struct enforcement *enforcement;
   struct uplink *uplink;
   struct local *local;
+  struct local_call *lift; /* who asked for it and waits */
+  char *pin_folder;
+  bool was_contained;
   struct tlx_tls_ctx *tls_ctx;
   uv_signal_t sigterm, sigint, sighup;
   bool stopping;
@@ -91,29 +99,101 @@ static void on_fill(void *arg, Telovix__V1__HeartbeatRequest *request) {
   enforcement_fill(sensor->enforcement, request, &sensor->heartbeat.arena);
 }
 
-/* What the Console told last, and then the address of the enrollment, which worked once. */
+static bool is_number(const char *address) {
+  char host[256];
+  uint8_t bytes[16];
+  uint16_t port;
+  return tlx_address_parse(address, host, &port) == 0 &&
+         (inet_pton(AF_INET, host, bytes) == 1 || inet_pton(AF_INET6, host, bytes) == 1);
+}
+
+static void list_address(const char **list, size_t *n, const char *address) {
+  for (size_t i = 0; i < *n; i++)
+    if (strcmp(list[i], address) == 0) return;
+  if (*n < STATE_ADDRESSES_MAX) list[(*n)++] = address;
+}
+
+/* What the Console told last, then the address of the enrollment, which worked once, then where it
+ * answered: names cannot be resolved on a contained host, and there the numbers come first. */
 static size_t list_addresses(const struct sensor *sensor, const char **list) {
-  const char *const *told;
-  size_t n_told = state_addresses(sensor->state, &told), n = 0;
+  const char *all[2 * STATE_ADDRESSES_MAX], *const *told, *const *resolved;
+  size_t n_told = state_addresses(sensor->state, &told), n_all = 0, n = 0;
+  size_t n_resolved = state_resolved(sensor->state, &resolved);
   for (size_t i = 0; i < n_told; i++)
-    list[n++] = told[i];
-  for (unsigned i = 0; i < sensor->identity.n_addresses && n < STATE_ADDRESSES_MAX; i++) {
-    bool there = false;
-    for (size_t k = 0; k < n; k++)
-      there |= strcmp(list[k], sensor->identity.addresses[i]) == 0;
-    if (!there) list[n++] = sensor->identity.addresses[i];
-  }
+    all[n_all++] = told[i];
+  for (unsigned i = 0; i < sensor->identity.n_addresses && n_all < STATE_ADDRESSES_MAX; i++)
+    all[n_all++] = sensor->identity.addresses[i];
+  for (size_t i = 0; i < n_resolved; i++)
+    all[n_all++] = resolved[i];
+  bool is_contained = sensor->enforcement && enforcement_is_contained(sensor->enforcement);
+  for (size_t i = 0; is_contained && i < n_all; i++)
+    if (is_number(all[i])) list_address(list, &n, all[i]);
+  for (size_t i = 0; i < n_all; i++)
+    list_address(list, &n, all[i]);
   return n;
+}
+
+static void tell_addresses(struct sensor *sensor) {
+  const char *list[STATE_ADDRESSES_MAX];
+  if (sensor->uplink) uplink_set_addresses(sensor->uplink, list, list_addresses(sensor, list));
+}
+
+/* Where the Console answers now, as numbers. */
+static bool note_resolved(struct sensor *sensor) {
+  struct sockaddr_storage peer;
+  socklen_t len = sizeof peer;
+  char host[INET6_ADDRSTRLEN], text[INET6_ADDRSTRLEN + 8];
+  uint8_t address[16];
+  uint16_t port;
+  int fd = uplink_socket(sensor->uplink);
+  if (fd < 0 || getpeername(fd, (struct sockaddr *)&peer, &len) != 0 ||
+      !net_address_of((struct sockaddr *)&peer, address, &port))
+    return false;
+  net_address_text(address, host);
+  snprintf(text, sizeof text, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
+  return state_note_resolved(sensor->state, text);
+}
+
+/* ---- what the engine needs of the link ---- */
+
+static void on_link(void *arg, struct engine_link *ret_link) {
+  struct sensor *sensor = arg;
+  const char *list[STATE_ADDRESSES_MAX];
+  size_t n = list_addresses(sensor, list);
+  int fd = sensor->uplink && !sensor->stopping ? uplink_socket(sensor->uplink) : -1;
+  ret_link->is_refused = sensor->uplink && uplink_state(sensor->uplink) == UPLINK_REFUSED;
+  if (fd >= 0) ret_link->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+  for (size_t i = 0; i < n && ret_link->n_console < ENGINE_CONSOLE_MAX; i++) {
+    struct sockaddr_in v4 = {.sin_family = AF_INET};
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+    char host[256];
+    uint16_t port, none;
+    if (tlx_address_parse(list[i], host, &port) != 0) continue;
+    bool is_v4 = inet_pton(AF_INET, host, &v4.sin_addr) == 1;
+    if (!is_v4 && inet_pton(AF_INET6, host, &v6.sin6_addr) != 1) continue;
+    (void)net_address_of(is_v4 ? (struct sockaddr *)&v4 : (struct sockaddr *)&v6,
+                         ret_link->console[ret_link->n_console].address, &none);
+    ret_link->console[ret_link->n_console++].port = port;
+  }
+}
+
+static int on_own_socket(void *arg) {
+  struct sensor *sensor = arg;
+  return sensor->uplink && !sensor->stopping ? uplink_socket(sensor->uplink) : -1;
+}
+
+static void on_socket_made(void *arg, int fd) {
+  net_own_mark(((struct sensor *)arg)->pin_folder, fd);
 }
 
 static uint64_t on_reply(void *arg, const Telovix__V1__HeartbeatReply *reply) {
   struct sensor *sensor = arg;
   uint64_t interval_ms = heartbeat_apply(&sensor->heartbeat, reply);
-  if (reply->n_console_addresses &&
-      state_set_addresses(sensor->state, reply->console_addresses, reply->n_console_addresses)) {
-    const char *list[STATE_ADDRESSES_MAX];
-    uplink_set_addresses(sensor->uplink, list, list_addresses(sensor, list));
-  }
+  bool are_new = note_resolved(sensor);
+  if (reply->n_console_addresses)
+    are_new |=
+        state_set_addresses(sensor->state, reply->console_addresses, reply->n_console_addresses);
+  if (are_new) tell_addresses(sensor);
   start_orders(sensor, reply);
   bool more = enforcement_reply(sensor->enforcement, reply);
   if (more || sensor->heartbeat.has_more) uplink_beat(sensor->uplink);
@@ -128,7 +208,11 @@ static void on_failed(void *arg) {
 
 static void on_beat_wanted(void *arg) {
   struct sensor *sensor = arg;
-  if (sensor->uplink && !sensor->stopping) uplink_beat(sensor->uplink);
+  if (!sensor->uplink || sensor->stopping) return;
+  bool is_contained = enforcement_is_contained(sensor->enforcement);
+  if (is_contained != sensor->was_contained) tell_addresses(sensor);
+  sensor->was_contained = is_contained;
+  uplink_beat(sensor->uplink);
 }
 
 static uint64_t certificate_wall_ms(void *arg) {
@@ -156,6 +240,7 @@ static int start_uplink(struct sensor *sensor) {
       .fill = on_fill,
       .reply = on_reply,
       .failed = on_failed,
+      .socket_made = on_socket_made,
       .arg = sensor,
   };
   return uplink_new(&options, &sensor->uplink);
@@ -182,6 +267,37 @@ static json_t *describe(void *arg) {
       (json_int_t)state_result_count(sensor->state), "version", TLX_VERSION);
   if (object) enforcement_describe(sensor->enforcement, object);
   return object;
+}
+
+/* ---- what is asked on the host ---- */
+
+static void on_lifted(void *arg, bool was_told, bool is_down) {
+  struct sensor *sensor = arg;
+  struct local_call *call = sensor->lift;
+  sensor->lift = NULL;
+  if (call)
+    local_call_answer(call,
+                      json_pack("{s:b, s:b, s:s}", "lifted", (int)is_down, "told", (int)was_told,
+                                "error", is_down ? "" : "something could not be taken down"));
+}
+
+static void on_asked(void *arg, struct local_call *call, const char *line) {
+  struct sensor *sensor = arg;
+  if (strcmp(line, "status") == 0) {
+    local_call_answer(call, describe(sensor));
+    return;
+  }
+  const char *error = "this sensor does not know that";
+  if (strncmp(line, "lift ", 5) == 0 && !sensor->stopping) {
+    int err =
+        enforcement_lift(sensor->enforcement, local_call_uid(call), line + 5, on_lifted, sensor);
+    if (!err) {
+      sensor->lift = call;
+      return;
+    }
+    error = tlx_err_text(err);
+  }
+  local_call_answer(call, json_pack("{s:s}", "error", error));
 }
 
 /* ---- start and stop ---- */
@@ -211,6 +327,7 @@ static void on_uplink_closed(void *arg) {
 /* The uplink first, so that no order and no rule comes in to parts that are gone; what is on disk
  * last, because results and rules are kept there. */
 static void close_parts(struct sensor *sensor) {
+  sensor->lift = NULL;
   if (sensor->local) local_close(sensor->local);
   if (sensor->uplink)
     uplink_close(sensor->uplink, on_uplink_closed, sensor);
@@ -267,6 +384,8 @@ static int start_enforcement(struct sensor *sensor) {
       .scope_folder = sensor->scope_folder,
       .paths = sensor->bpf_paths,
       .beat = on_beat_wanted,
+      .link = on_link,
+      .own_socket = on_own_socket,
       .arg = sensor,
   };
   int err = enforcement_new(&options, &sensor->enforcement);
@@ -299,7 +418,7 @@ static int start(struct sensor *sensor) {
   if (!err) err = start_enforcement(sensor);
   if (!err) err = start_uplink(sensor);
   if (!err) {
-    err = local_new(&sensor->loop, sensor->folder, describe, sensor, &sensor->local);
+    err = local_new(&sensor->loop, sensor->folder, on_asked, sensor, &sensor->local);
     if (err)
       snprintf(sensor->why, sizeof sensor->why, "%.300s/control.sock: %s", sensor->folder,
                tlx_err_text(err));
@@ -322,12 +441,12 @@ static int find_scope(struct sensor *sensor, const char *cgroup) {
 
 /* Where the kernel shows what it can do. Other places are for tests alone: they take things away
  * from a kernel. */
-static void find_bpf_paths(struct sensor *sensor, const char *bpffs) {
-  sensor->bpf_paths = (struct bpf_caps_paths){
+void sensor_bpf_paths(const char *bpffs, struct bpf_caps_paths *ret_paths) {
+  *ret_paths = (struct bpf_caps_paths){
       .btf = "/sys/kernel/btf/vmlinux", .securityfs = "/sys/kernel/security", .bpffs = bpffs};
 #ifndef TLX_RELEASE
   const char *btf = getenv("TELOVIX_TEST_BTF");
-  if (btf) sensor->bpf_paths.btf = btf;
+  if (btf) ret_paths->btf = btf;
 #endif
 }
 
@@ -346,7 +465,8 @@ int sensor_run(const char *state_folder, const char *cgroup, const char *bpffs) 
   sensor->clock = tlx_clock_system();
   sensor->folder = state_folder;
   sensor->scope_folder = cgroup;
-  find_bpf_paths(sensor, bpffs);
+  sensor_bpf_paths(bpffs, &sensor->bpf_paths);
+  sensor->pin_folder = tlx_path_join(bpffs, "telovix");
   signal(SIGPIPE, SIG_IGN);
   raise_file_limit();
   int err = find_scope(sensor, cgroup);
@@ -369,6 +489,7 @@ int sensor_run(const char *state_folder, const char *cgroup, const char *bpffs) 
     if (!err) tlx_notice(CORE, "stopped");
   }
   if (err) tlx_crit(CORE, "telovix-sensor run: %s", *sensor->why ? sensor->why : tlx_err_text(err));
+  free(sensor->pin_folder);
   free(sensor);
   return err ? 1 : 0;
 }

@@ -38,7 +38,7 @@ struct saved_file {
 };
 
 /* In the order of writing: rules wait to be applied until they are saved. */
-enum { FILE_DESIRED, FILE_RESULTS, FILE_UPLINK, FILE_COUNT };
+enum { FILE_DESIRED, FILE_RELEASED, FILE_RESULTS, FILE_UPLINK, FILE_COUNT };
 
 struct state {
   uv_loop_t *loop;
@@ -49,6 +49,10 @@ struct state {
   size_t n_results;
   char *addresses[STATE_ADDRESSES_MAX];
   size_t n_addresses;
+  char *resolved[STATE_RESOLVED_MAX];
+  size_t n_resolved;
+  struct state_released released;
+  bool has_released;
   uint64_t audit_seq;
   uint8_t audit_hash[32];
   uint64_t console_wall_ms, time_saved_wall_ms;
@@ -94,6 +98,8 @@ static void pack_uplink(struct state *state, struct tlx_buf *buf) {
   uplink.schema = SCHEMA;
   uplink.console_addresses = state->addresses;
   uplink.n_console_addresses = state->n_addresses;
+  uplink.resolved_addresses = state->resolved;
+  uplink.n_resolved_addresses = state->n_resolved;
   uplink.audit_seq = state->audit_seq;
   uplink.audit_hash = (ProtobufCBinaryData){sizeof state->audit_hash, state->audit_hash};
   uplink.console_wall_ms = state->console_wall_ms;
@@ -123,6 +129,24 @@ static void pack_desired(struct state *state, struct tlx_buf *buf) {
   free(list);
 }
 
+static void pack_released(const struct state *state, struct tlx_buf *buf) {
+  Telovix__State__V1__Released message = TELOVIX__STATE__V1__RELEASED__INIT;
+  struct state_released released = state->released;
+  message.schema = SCHEMA;
+  message.active = state->has_released;
+  message.epoch = (ProtobufCBinaryData){sizeof released.name.epoch, released.name.epoch};
+  message.generation = released.name.generation;
+  message.digest = (ProtobufCBinaryData){sizeof released.name.digest, released.name.digest};
+  message.lifted = released.is_lifted;
+  message.uid = released.uid;
+  message.tty = released.tty;
+  message.wall_ms = released.wall_ms;
+  message.told = released.was_told;
+  message.hazard = released.is_hazard;
+  uint8_t *out = tlx_buf_reserve(buf, telovix__state__v1__released__get_packed_size(&message) + 1);
+  if (out) buf->len += telovix__state__v1__released__pack(&message, out);
+}
+
 static void do_write(uv_work_t *work) {
   struct state *state = work->data;
   struct saved_file *file = &state->files[state->working];
@@ -141,6 +165,8 @@ static void finish_close(struct state *state) {
   }
   for (size_t i = 0; i < state->n_addresses; i++)
     free(state->addresses[i]);
+  for (size_t i = 0; i < state->n_resolved; i++)
+    free(state->resolved[i]);
   for (unsigned i = 0; i < FILE_COUNT; i++) {
     tlx_buf_done(&state->files[i].content);
     free(state->files[i].path);
@@ -177,6 +203,8 @@ static void save_next(struct state *state) {
       pack_results(state, &file->content);
     else if (i == FILE_UPLINK)
       pack_uplink(state, &file->content);
+    else if (i == FILE_RELEASED)
+      pack_released(state, &file->content);
     else
       pack_desired(state, &file->content);
     if (file->content.err) {
@@ -234,6 +262,9 @@ static int read_uplink(struct state *state, const struct tlx_buf *content) {
   int err = uplink ? check_schema(uplink->schema) : TLX_E_MALFORMED;
   if (!err) {
     state_set_addresses(state, uplink->console_addresses, uplink->n_console_addresses);
+    /* Each goes first: the newest last. */
+    for (size_t i = uplink->n_resolved_addresses; i-- > 0;)
+      (void)state_note_resolved(state, uplink->resolved_addresses[i]);
     if (uplink->audit_hash.len == sizeof state->audit_hash)
       state_set_audit_head(state, uplink->audit_seq, uplink->audit_hash.data);
     state->console_wall_ms = state->time_saved_wall_ms = uplink->console_wall_ms;
@@ -265,6 +296,30 @@ static int read_desired(struct state *state, const struct tlx_buf *content) {
   }
   free(policies);
   if (message) telovix__state__v1__desired__free_unpacked(message, NULL);
+  return err;
+}
+
+static int read_released(struct state *state, const struct tlx_buf *content) {
+  Telovix__State__V1__Released *message =
+      telovix__state__v1__released__unpack(NULL, content->len, content->data);
+  struct state_released *released = &state->released;
+  int err = message ? check_schema(message->schema) : TLX_E_MALFORMED;
+  if (!err && (message->epoch.len != sizeof released->name.epoch ||
+               message->digest.len != sizeof released->name.digest))
+    err = TLX_E_MALFORMED;
+  if (!err) {
+    memcpy(released->name.epoch, message->epoch.data, sizeof released->name.epoch);
+    memcpy(released->name.digest, message->digest.data, sizeof released->name.digest);
+    released->name.generation = message->generation;
+    released->is_lifted = message->lifted;
+    released->was_told = message->told;
+    released->is_hazard = message->hazard;
+    released->uid = message->uid;
+    released->wall_ms = message->wall_ms;
+    snprintf(released->tty, sizeof released->tty, "%s", message->tty);
+    state->has_released = message->active;
+  }
+  if (message) telovix__state__v1__released__free_unpacked(message, NULL);
   return err;
 }
 
@@ -300,13 +355,16 @@ int state_open(const char *folder, uv_loop_t *loop, const struct tlx_clock *cloc
   state->files[FILE_RESULTS].path = tlx_path_join(folder, "results");
   state->files[FILE_UPLINK].path = tlx_path_join(folder, "uplink");
   state->files[FILE_DESIRED].path = tlx_path_join(folder, "desired");
+  state->files[FILE_RELEASED].path = tlx_path_join(folder, "released");
   int err = lock && state->folder && state->files[FILE_RESULTS].path &&
-                    state->files[FILE_UPLINK].path && state->files[FILE_DESIRED].path
+                    state->files[FILE_UPLINK].path && state->files[FILE_DESIRED].path &&
+                    state->files[FILE_RELEASED].path
                 ? tlx_file_lock(lock, &state->lock_fd)
                 : -ENOMEM;
   if (!err) err = read_file(state, &state->files[FILE_RESULTS], read_results);
   if (!err) err = read_file(state, &state->files[FILE_UPLINK], read_uplink);
   if (!err) err = read_file(state, &state->files[FILE_DESIRED], read_desired);
+  if (!err) err = read_file(state, &state->files[FILE_RELEASED], read_released);
   state->files[FILE_RESULTS].dirty = state->files[FILE_UPLINK].dirty = false;
   if (err) {
     finish_close(state);
@@ -409,6 +467,26 @@ bool state_set_addresses(struct state *state, char *const *list, size_t n) {
   return true;
 }
 
+size_t state_resolved(const struct state *state, const char *const **ret_list) {
+  *ret_list = (const char *const *)state->resolved;
+  return state->n_resolved;
+}
+
+bool state_note_resolved(struct state *state, const char *address) {
+  size_t at = 0;
+  while (at < state->n_resolved && strcmp(state->resolved[at], address) != 0)
+    at++;
+  if (at == 0 && state->n_resolved) return false;
+  char *first = at < state->n_resolved ? state->resolved[at] : strdup(address);
+  if (!first) return false;
+  if (at == STATE_RESOLVED_MAX) free(state->resolved[--at]);
+  if (at == state->n_resolved) state->n_resolved++;
+  memmove(state->resolved + 1, state->resolved, at * sizeof *state->resolved);
+  state->resolved[0] = first;
+  mark_dirty(state, FILE_UPLINK);
+  return true;
+}
+
 uint64_t state_audit_head(const struct state *state, uint8_t ret_hash[32]) {
   memcpy(ret_hash, state->audit_hash, sizeof state->audit_hash);
   return state->audit_seq;
@@ -451,4 +529,32 @@ void state_desired_put(struct state *state, struct desired *desired,
 
 void state_desired_save_again(struct state *state) {
   if (state->desired) mark_dirty(state, FILE_DESIRED);
+}
+
+/* ---- what was taken down ---- */
+
+const struct state_released *state_released(const struct state *state) {
+  static const struct desired_name none;
+  const struct desired_name *name = state->desired ? &state->desired->name : &none;
+  bool holds = state->has_released && memcmp(name, &state->released.name, sizeof *name) == 0;
+  return holds ? &state->released : NULL;
+}
+
+void state_released_put(struct state *state, const struct state_released *released) {
+  state->released = *released;
+  state->released.name = state->desired ? state->desired->name : (struct desired_name){0};
+  state->has_released = true;
+  mark_dirty(state, FILE_RELEASED);
+}
+
+void state_released_told(struct state *state) {
+  if (!state->has_released || state->released.was_told) return;
+  state->released.was_told = true;
+  mark_dirty(state, FILE_RELEASED);
+}
+
+void state_released_clear(struct state *state) {
+  if (!state->has_released) return;
+  state->has_released = false;
+  mark_dirty(state, FILE_RELEASED);
 }

@@ -10,12 +10,14 @@
 #include "sensor/desired.h"
 
 /* What a running sensor keeps on its disk: the rules that it must enforce (file `desired`), ends of
- * orders that the Console has not acknowledged (`results`), and what the Console last told
- * (`uplink`). Memory changes at once; files
- * follow in a worker, whole or not at all, several changes in one write. Loop thread. */
+ * orders that the Console has not acknowledged (`results`), what the Console last told
+ * (`uplink`), and what was taken down here in spite of the rules (`released`). Memory changes at
+ * once; files follow in a worker, whole or not at all, several changes in one write. Loop thread.
+ */
 struct state;
 
 #define STATE_ADDRESSES_MAX 16u
+#define STATE_RESOLVED_MAX 4u
 
 /* Locks |folder| (TLX_E_LOCKED: another sensor runs) and reads the files. One that cannot be read
  * is moved aside with an error line: the order is then handed out again, and a process that is gone
@@ -48,6 +50,11 @@ size_t state_addresses(const struct state *state, const char *const **ret_list);
 /* Keeps the first STATE_ADDRESSES_MAX of them (copied). True when they differ from the former ones;
  * false also when out of memory, and then the former ones stay. */
 bool state_set_addresses(struct state *state, char *const *list, size_t n);
+/* Where the Console answered, "IP:PORT" each, newest first; borrowed, valid until the next note.
+ * How many. */
+size_t state_resolved(const struct state *state, const char *const **ret_list);
+/* Puts |address| first. True when the list is another one now. */
+bool state_note_resolved(struct state *state, const char *address);
 /* Highest audit head seen; seq 0 = none. */
 uint64_t state_audit_head(const struct state *state, uint8_t ret_hash[32]);
 /* Keeps it, whatever was there: the caller compares. Written to disk within 200 ms. */
@@ -69,3 +76,22 @@ void state_desired_put(struct state *state, struct desired *desired,
                        void (*saved)(void *arg, int err), void *arg);
 /* Writes it again, after a write that failed. */
 void state_desired_save_again(struct state *state);
+
+/* ---- what was taken down ---- */
+struct state_released {
+  struct desired_name name; /* of the desired state in spite of which; all zero = there was none */
+  bool is_lifted;           /* everything, by root; else the containment, by itself */
+  bool is_hazard;           /* it was never put up: a hazard refused it */
+  bool was_told;            /* the Console knows */
+  uint32_t uid;
+  char tty[64];
+  uint64_t wall_ms;
+};
+/* What holds under the desired state that is kept; NULL = nothing was taken down, or another
+ * desired state came since. Borrowed, valid until the next put. */
+const struct state_released *state_released(const struct state *state);
+/* Keeps it, with the name of the present desired state. */
+void state_released_put(struct state *state, const struct state_released *released);
+void state_released_told(struct state *state);
+/* Forgets it. */
+void state_released_clear(struct state *state);

@@ -185,6 +185,11 @@ static void open_wake(struct uplink *uplink) {
 
 /* ---- connection ---- */
 
+static void on_socket_made(void *arg, int fd) {
+  struct uplink *uplink = arg;
+  if (uplink->options.socket_made) uplink->options.socket_made(uplink->options.arg, fd);
+}
+
 static void on_state(void *arg, enum tlx_channel_state state, int err, const char *why) {
   struct uplink *uplink = arg;
   if (uplink->closing) return;
@@ -238,6 +243,7 @@ int uplink_new(const struct uplink_options *options, struct uplink **ret_uplink)
                                                 .user_agent = "telovix-sensor/" TLX_VERSION,
                                                 .stay_connected = true,
                                                 .state_changed = on_state,
+                                                .socket_made = on_socket_made,
                                                 .arg = uplink};
   int err = tlx_channel_new(&channel_options, &uplink->channel);
   if (err) {
@@ -259,6 +265,10 @@ void uplink_beat(struct uplink *uplink) {
 void uplink_set_addresses(struct uplink *uplink, const char *const *addresses, size_t n) {
   int err = tlx_channel_set_addresses(uplink->channel, addresses, n);
   if (err) tlx_warn(UPLINK, "new Console addresses are not used: %s", tlx_err_text(err));
+}
+
+int uplink_socket(const struct uplink *uplink) {
+  return tlx_channel_socket(uplink->channel);
 }
 
 void uplink_retry(struct uplink *uplink) {

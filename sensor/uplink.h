@@ -34,6 +34,8 @@ struct uplink_options {
   uint64_t (*reply)(void *arg, const Telovix__V1__HeartbeatReply *reply);
   /* It was not, or nobody knows. */
   void (*failed)(void *arg);
+  /* Each new socket before its connect(2). */
+  void (*socket_made)(void *arg, int fd);
   void *arg;
 };
 
@@ -50,6 +52,10 @@ void uplink_retry(struct uplink *uplink);
 /* Ends the connection; no callback of |options| comes after the call. |closed| when all handles are
  * closed and the memory is gone. */
 void uplink_close(struct uplink *uplink, void (*closed)(void *arg), void *arg);
+
+/* Descriptor of the connection that is being made or stands; borrowed, for this turn of the loop;
+ * -1 = none. */
+int uplink_socket(const struct uplink *uplink);
 
 /* ---- facts, for `status` ---- */
 /* Where the link stands. */

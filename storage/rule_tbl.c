@@ -234,3 +234,37 @@ Telovix__Store__V1__RuleRecord *tlx_rule_find_path(struct tlx_txn *txn, const ch
   tlx_rule_each(txn, sensor_id, NULL, NULL, is_path, &search);
   return *search.rule_id ? tlx_rule_get(txn, search.rule_id) : NULL;
 }
+
+/* ---- containments ---- */
+
+bool tlx_rule_is_containment(const Telovix__Store__V1__RuleRecord *record) {
+  return strcmp(record->template_, "network-containment") == 0;
+}
+
+/* Ids of what is found outlive the walk. */
+struct containment_search {
+  char rule_id[TLX_DB_KEY_ID_WIDTH], removing_id[TLX_DB_KEY_ID_WIDTH];
+  uint64_t removing_generation;
+};
+
+static bool is_containment(void *arg, const Telovix__Store__V1__RuleRecord *record) {
+  struct containment_search *search = arg;
+  if (!tlx_rule_is_containment(record)) return true;
+  if (!record->removing) {
+    snprintf(search->rule_id, sizeof search->rule_id, "%s", record->rule_id);
+    return false;
+  }
+  if (record->changed_generation >= search->removing_generation) {
+    search->removing_generation = record->changed_generation;
+    snprintf(search->removing_id, sizeof search->removing_id, "%s", record->rule_id);
+  }
+  return true;
+}
+
+Telovix__Store__V1__RuleRecord *tlx_rule_find_containment(struct tlx_txn *txn,
+                                                          const char *sensor_id, bool or_removing) {
+  struct containment_search search = {.removing_generation = 0};
+  tlx_rule_each(txn, sensor_id, NULL, NULL, is_containment, &search);
+  if (*search.rule_id) return tlx_rule_get(txn, search.rule_id);
+  return or_removing && *search.removing_id ? tlx_rule_get(txn, search.removing_id) : NULL;
+}

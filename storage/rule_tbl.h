@@ -20,6 +20,13 @@ Telovix__Store__V1__RuleRecord *tlx_rule_get(struct tlx_txn *txn, const char *ru
  * NULL when there is none. */
 Telovix__Store__V1__RuleRecord *tlx_rule_find_path(struct tlx_txn *txn, const char *sensor_id,
                                                    const char *path);
+/* The sensor's containment (template "network-containment") that is not being removed: at most one,
+ * since its path is empty and paths are unique. |or_removing|: else the last one that is being
+ * removed. In the transaction's arena; NULL when there is none. */
+Telovix__Store__V1__RuleRecord *tlx_rule_find_containment(struct tlx_txn *txn,
+                                                          const char *sensor_id, bool or_removing);
+/* Whether the rule is a containment. */
+bool tlx_rule_is_containment(const Telovix__Store__V1__RuleRecord *record);
 /* Inserts a rule and names the new set; record->changed_generation is set. TLX_E_EXISTS for an id
  * that is there, or a path that another rule of the sensor has which is not being removed;
  * TLX_E_NOT_FOUND without the sensor; -EINVAL for an id that cannot be one. */

@@ -17,8 +17,9 @@ struct tlx_store_facts {
   uint64_t created_wall_ms;
 };
 #define TLX_STORE_MAP_SIZE_DEFAULT (16ull << 30)
-/* 2: with rules and events. */
-#define TLX_STORE_SCHEMA 2
+/* 2: with rules and events; 3: with containments, which an older Console would take for blocked
+ * files. */
+#define TLX_STORE_SCHEMA 3
 
 /* Makes |folder| (0700) and an empty store in it, in one step: after a crash there is none or a
  * whole one. |map_size| 0 = default. -EEXIST when there is one, -EINVAL for missing facts. */

@@ -55,6 +55,7 @@ static const struct blob_rule {
     RULE(SENSOR, SensorRecord, serial, 16, true),
     RULE(SENSOR, SensorRecord, desired_digest, 32, true),
     RULE(SENSOR, SensorRecord, event_stream, 16, true),
+    RULE(SENSOR, SensorRecord, lifted_epoch, 16, true),
     RULE(TOKEN, TokenRecord, secret_hash, 32, false),
     RULE(TOKEN, TokenRecord, used_by_key_hash, 32, true),
     RULE(ORDER, OrderRecord, boot_id, 16, true),

@@ -15,7 +15,7 @@
 /* Name of the database, its key layout, its record (NULL = index), and the schema number of that
  * record. */
 #define TLX_TABLE_MAP(X)                                                                           \
-  X(META, "meta", TLX_DB_KEY_ID, &telovix__store__v1__meta_record__descriptor, 2)                  \
+  X(META, "meta", TLX_DB_KEY_ID, &telovix__store__v1__meta_record__descriptor, 3)                  \
   X(SENSOR, "sensor", TLX_DB_KEY_ID, &telovix__store__v1__sensor_record__descriptor, 1)            \
   X(SENSOR_NODE, "sensor_node", TLX_DB_KEY_NODE, NULL, 0)                                          \
   X(SERIAL, "serial", TLX_DB_KEY_SERIAL, &telovix__store__v1__serial_record__descriptor, 1)        \

@@ -158,6 +158,8 @@ static int connect_to(struct tlx_channel *channel, const struct sockaddr *addres
       .h2_events = &tlx_client_h2_events,
       .events = &conn_events,
       .ctx = cconn,
+      .socket_made = channel->options.socket_made,
+      .socket_arg = channel->options.arg,
       .handshake_timeout_ms = channel->options.connect_timeout_ms,
       .keepalive_ms = channel->keepalive_ms,
       .keepalive_timeout_ms = channel->options.keepalive_timeout_ms,
@@ -360,6 +362,10 @@ size_t tlx_channel_peer_chain(const struct tlx_channel *channel,
                               const struct tlx_bytes **ret_chain) {
   if (channel->state != TLX_CHANNEL_READY || !channel->current) return 0;
   return tlx_conn_peer_chain(channel->current->conn, ret_chain);
+}
+
+int tlx_channel_socket(const struct tlx_channel *channel) {
+  return channel->current ? tlx_conn_socket(channel->current->conn) : -1;
 }
 
 const char *tlx_channel_last_error(const struct tlx_channel *channel) {

@@ -32,6 +32,9 @@ struct tlx_channel_options {
   uint32_t backoff_min_ms, backoff_max_ms;     /* 0 = 1 s, 60 s; first retry waits random(0, min) */
   uint32_t keepalive_ms, keepalive_timeout_ms; /* 0 = 20 s, 10 s; pings only while a call runs */
   bool stay_connected;                         /* connect at once and after each loss */
+  /* Each new socket before its connect(2), so that it can be told apart on the host before its
+   * first packet (may be NULL). |fd| stays the channel's. */
+  void (*socket_made)(void *arg, int fd);
   /* Each change of state (may be NULL). |err|, |why| of a failure in words for the log. */
   void (*state_changed)(void *arg, enum tlx_channel_state state, int err, const char *why);
   void *arg;
@@ -50,6 +53,9 @@ int tlx_channel_set_addresses(struct tlx_channel *channel, const char *const *ad
 void tlx_channel_set_tls(struct tlx_channel *channel, struct tlx_tls_ctx *tls_ctx);
 /* Drops the connection (calls end UNAVAILABLE) and connects again at once, without back-off. */
 void tlx_channel_reconnect(struct tlx_channel *channel);
+/* Descriptor of the connection that is being made or ready; borrowed, for this turn of the loop; -1
+ * = none. */
+int tlx_channel_socket(const struct tlx_channel *channel);
 /* Peer chain of the ready connection, leaf first, DER each; borrowed, lives with the connection.
  * Returns how many; 0 when not ready, and then |ret_chain| is untouched. */
 size_t tlx_channel_peer_chain(const struct tlx_channel *channel,

@@ -328,6 +328,7 @@ int tlx_conn_connect(const struct tlx_conn_options *options, const struct sockad
   /* Our own socket, so that it can be told apart on the host before its first packet. */
   int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return -errno;
+  if (options->socket_made) options->socket_made(options->socket_arg, fd);
   struct tlx_conn *conn;
   int err = conn_new(options, fd, &conn);
   if (err) return err;
@@ -352,6 +353,13 @@ int tlx_conn_connect(const struct tlx_conn_options *options, const struct sockad
 
 struct tlx_h2 *tlx_conn_h2(struct tlx_conn *conn) {
   return conn->state == CONN_READY ? conn->h2 : NULL;
+}
+
+int tlx_conn_socket(const struct tlx_conn *conn) {
+  uv_os_fd_t fd;
+  if (conn->state == CONN_CLOSING || uv_fileno((const uv_handle_t *)&conn->tcp, &fd) != 0)
+    return -1;
+  return fd;
 }
 
 size_t tlx_conn_peer_chain(const struct tlx_conn *conn, const struct tlx_bytes **ret_chain) {

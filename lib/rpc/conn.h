@@ -55,6 +55,9 @@ struct tlx_conn_options {
   const struct tlx_h2_events *h2_events; /* ctx of both is |ctx| */
   const struct tlx_conn_events *events;
   void *ctx;
+  /* Client: sees the socket before its connect(2); may be NULL. */
+  void (*socket_made)(void *arg, int fd);
+  void *socket_arg;
   /* 0 = off. Keep-alive pings go out only while there is a stream. */
   uint32_t handshake_timeout_ms, idle_timeout_ms, keepalive_ms, keepalive_timeout_ms;
 };
@@ -79,6 +82,8 @@ void tlx_conn_close_when_idle(struct tlx_conn *conn);
 struct tlx_h2 *tlx_conn_h2(struct tlx_conn *conn);
 /* Schedules a flush for the end of this turn; every submit must be followed by it. */
 void tlx_conn_flush(struct tlx_conn *conn);
+/* Descriptor of the socket, which stays the connection's; -1 from the moment on when it closes. */
+int tlx_conn_socket(const struct tlx_conn *conn);
 /* Peer certificates, leaf first, DER each; returns how many (0 = none was sent). Borrowed, lives
  * with the connection. */
 size_t tlx_conn_peer_chain(const struct tlx_conn *conn, const struct tlx_bytes **ret_chain);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "bpf-progs/tlx_net_abi.h"
 #include "sensor/bpf_layout.h"
 
 /* What the compiler of the programs made of the shared structs, read from the BTF of the built
@@ -64,6 +65,45 @@ static const struct member members[] = {
     MEMBER(tlx_file_id, real_generation),
     MEMBER(tlx_query, fd),
     MEMBER(tlx_query, reserved),
+    MEMBER(tlx_net_cfg, host_netns_cookie),
+    MEMBER(tlx_net_cfg, mode),
+    MEMBER(tlx_net_cfg, bank),
+    MEMBER(tlx_net_cfg, slot),
+    MEMBER(tlx_net_cfg, user_timeout_ms),
+    MEMBER(tlx_net_addr, bytes),
+    MEMBER(tlx_allow4_key, prefix_len),
+    MEMBER(tlx_allow4_key, addr),
+    MEMBER(tlx_allow6_key, prefix_len),
+    MEMBER(tlx_allow6_key, addr),
+    MEMBER(tlx_allow, port_first),
+    MEMBER(tlx_allow, port_last),
+    MEMBER(tlx_allow, protocol),
+    MEMBER(tlx_allow, direction),
+    MEMBER(tlx_allow, reserved),
+    MEMBER(tlx_allow_set, n),
+    MEMBER(tlx_allow_set, reserved),
+    MEMBER(tlx_allow_set, list),
+    MEMBER(tlx_net_stats, seen),
+    MEMBER(tlx_net_stats, denied),
+    MEMBER(tlx_net_stats, would),
+    MEMBER(tlx_net_stats, own),
+    MEMBER(tlx_net_stats, probes),
+    MEMBER(tlx_net_stats, events_lost),
+    MEMBER(tlx_net_stats, failed),
+    MEMBER(tlx_net_event, boot_ns),
+    MEMBER(tlx_net_event, at),
+    MEMBER(tlx_net_event, action),
+    MEMBER(tlx_net_event, slot),
+    MEMBER(tlx_net_event, pid),
+    MEMBER(tlx_net_event, uid),
+    MEMBER(tlx_net_event, local_port),
+    MEMBER(tlx_net_event, remote_port),
+    MEMBER(tlx_net_event, protocol),
+    MEMBER(tlx_net_event, family),
+    MEMBER(tlx_net_event, reserved),
+    MEMBER(tlx_net_event, ifindex),
+    MEMBER(tlx_net_event, remote),
+    MEMBER(tlx_net_event, comm),
 };
 #define N_MEMBERS (sizeof members / sizeof *members)
 
@@ -107,7 +147,8 @@ static unsigned compare(const struct btf *btf, bool *seen) {
 }
 
 Test(abi, layouts_are_the_same_on_both_sides) {
-  static const char *const objects[] = {"exec_lsm", "exec_fmod", "exec_tp", "file_id", "abi"};
+  static const char *const objects[] = {"exec_lsm",   "exec_fmod", "exec_tp", "file_id",
+                                        "net_cgroup", "net_tc",    "abi"};
   bool seen[N_MEMBERS] = {false};
   for (unsigned i = 0; i < sizeof objects / sizeof *objects; i++) {
     struct btf *btf = open_object(objects[i]);

@@ -122,9 +122,9 @@ class Daemon:
 class Console(Daemon):
     def __init__(self, fleet, port=0, extra=()):
         super().__init__("console", [BUILD / "console/telovix-console", "run", "--data", fleet.data, "--listen",
-                                     f"127.0.0.1:{port}", *extra], fleet.folder, env=fleet.env)
-        self.port = int(self.wait_output(r"listening on 127\.0\.0\.1:(\d+)").group(1))
-        self.address = f"127.0.0.1:{self.port}"
+                                     f"{fleet.listen}:{port}", *extra], fleet.folder, env=fleet.env)
+        self.port = int(self.wait_output(rf"listening on {re.escape(fleet.listen)}:(\d+)").group(1))
+        self.address = f"{fleet.addresses[0]}:{self.port}"
 
 
 class Sensor(Daemon):
@@ -165,15 +165,18 @@ class Sensor(Daemon):
 
 
 class Fleet:
-    """A Console with its data, the sensors that enrolled with it, and an admin's profile."""
+    """A Console with its data, the sensors that enrolled with it, and an admin's profile. `hosts`: the addresses that it
+    tells to sensors; others than loopback only in a network namespace of the test."""
 
-    def __init__(self, env=None):
+    def __init__(self, env=None, hosts=("127.0.0.1",)):
+        self.addresses, self.listen = hosts, "127.0.0.1" if hosts == ("127.0.0.1",) else "[::]"
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="telovix-test-"))
         self.data = self.folder / "console"
         self.env = env or {}
         self.daemons, self.children, self.cgroups, self.mounts = [], [], [], []
-        subprocess.run([BUILD / "console/telovix-console", "init", "--data", self.data, "--fleet", "Test Fleet", "--host",
-                        "127.0.0.1"], check=True, env={**os.environ, **SANITIZERS}, capture_output=True)
+        words = [word for host in hosts for word in ("--host", host)]
+        subprocess.run([BUILD / "console/telovix-console", "init", "--data", self.data, "--fleet", "Test Fleet", *words],
+                       check=True, env={**os.environ, **SANITIZERS}, capture_output=True)
         self.profile = self.data / "admin"
         self.console = None
 

@@ -456,7 +456,7 @@ def test_limit_of_bytes(hosts):
     ({"rule_reports": [{"rule_id": "rule_0123456789abcdef", "revision": b"x", "state": APPLIED}]},
      "rule_reports[0].revision"),
     ({"rule_reports": [{"rule_id": "rule_0123456789abcdef", "revision": bytes(16), "state": 0}]}, "rule_reports[0].state"),
-    ({"rule_reports": [{"rule_id": "rule_0123456789abcdef", "revision": bytes(16), "state": UNKNOWN}]},
+    ({"rule_reports": [{"rule_id": "rule_0123456789abcdef", "revision": bytes(16), "state": REMOVING}]},
      "rule_reports[0].state"),
     ({"rule_reports": [{"rule_id": "rule_0123456789abcdef", "revision": bytes(16), "state": APPLIED, "file": "x" * 4096}]},
      "rule_reports[0].file"),

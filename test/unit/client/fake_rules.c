@@ -12,6 +12,7 @@
 #define STATE(name) TELOVIX__V1__RULE_STATE__RULE_STATE_##name
 #define MODE(name) TELOVIX__V1__RULE_MODE__RULE_MODE_##name
 
+static bool is_containment;                            /* the last change was of one */
 static Telovix__V1__RuleMode mode_now = MODE(ENFORCE); /* what the last change wanted */
 
 static Telovix__V1__RuleGap gap = {.gap = (char *)"copy", .detail = (char *)"a copy runs"};
@@ -22,7 +23,10 @@ static Telovix__V1__EnforcementRule rule_of(const char *rule_id, int state) {
   gap.base.descriptor = &telovix__v1__rule_gap__descriptor;
   rule.rule_id = (char *)rule_id;
   rule.node_name = (char *)"web-1";
-  rule.path = (char *)"/opt/x";
+  if (is_containment)
+    rule.template_ = (char *)"network-containment";
+  else
+    rule.path = (char *)"/opt/x";
   rule.desired_mode = mode_now;
   rule.observed_state = (Telovix__V1__RuleState)state;
   if (state == STATE(APPLIED) || state == STATE(PARTIAL)) {
@@ -53,6 +57,7 @@ static void block(struct tlx_call *call, const ProtobufCMessage *message) {
     fail(call, TLX_GRPC_ALREADY_EXISTS, "rule_exists");
     return;
   }
+  is_containment = false;
   mode_now = request->mode;
   snprintf(id, sizeof id, "rule_%016d", atoi(request->path + 1));
   reply_rule(call, id, STATE(PENDING));
@@ -61,13 +66,64 @@ static void block(struct tlx_call *call, const ProtobufCMessage *message) {
 static void set_mode(struct tlx_call *call, const ProtobufCMessage *message) {
   const Telovix__V1__SetEnforcementRuleModeRequest *request =
       (const Telovix__V1__SetEnforcementRuleModeRequest *)message;
+  is_containment = false;
   mode_now = request->mode;
   reply_rule(call, request->rule_id, STATE(PENDING));
 }
 
 static void delete_rule(struct tlx_call *call, const ProtobufCMessage *message) {
+  is_containment = false;
   reply_rule(call, ((const Telovix__V1__DeleteEnforcementRuleRequest *)message)->rule_id,
              STATE(REMOVING));
+}
+
+/* ---- containments ---- */
+
+static void reply_containment(struct tlx_call *call, const char *sensor, int state, char **allow,
+                              size_t n_allow, const char *unchanged) {
+  Telovix__V1__ContainmentReply reply = TELOVIX__V1__CONTAINMENT_REPLY__INIT;
+  char id[32];
+  snprintf(id, sizeof id, "rule_%016d", atoi(sensor));
+  is_containment = true;
+  mode_now = MODE(ENFORCE);
+  Telovix__V1__EnforcementRule rule = rule_of(id, state);
+  rule.allow = allow;
+  rule.n_allow = n_allow;
+  if (state) reply.rule = &rule;
+  reply.notice = (char *)(*unchanged ? "as it was" : "it will be told");
+  reply.unchanged = (char *)unchanged;
+  tlx_call_reply(call, &reply.base);
+}
+
+static void contain(struct tlx_call *call, const ProtobufCMessage *message) {
+  const Telovix__V1__ContainSensorRequest *request =
+      (const Telovix__V1__ContainSensorRequest *)message;
+  if (strcmp(request->sensor, "hazard") == 0 && !request->force)
+    fail(call, TLX_GRPC_FAILED_PRECONDITION, "hazard");
+  else
+    reply_containment(call, request->sensor, STATE(PENDING), request->allow, request->n_allow, "");
+}
+
+static void release(struct tlx_call *call, const ProtobufCMessage *message) {
+  const char *sensor = ((const Telovix__V1__ReleaseSensorRequest *)message)->sensor;
+  bool is_free = strcmp(sensor, "free") == 0;
+  reply_containment(call, sensor, is_free ? 0 : STATE(REMOVING), NULL, 0,
+                    is_free ? "not_contained" : "");
+}
+
+static void set_allow(struct tlx_call *call, const ProtobufCMessage *message) {
+  const Telovix__V1__SetAllowListRequest *request =
+      (const Telovix__V1__SetAllowListRequest *)message;
+  reply_containment(call, request->sensor, STATE(PENDING), request->allow, request->n_allow, "");
+}
+
+static void get_allow(struct tlx_call *call, const ProtobufCMessage *message) {
+  Telovix__V1__AllowList reply = TELOVIX__V1__ALLOW_LIST__INIT;
+  char first[] = "in:10.0.0.0/8", second[] = "out:192.0.2.1/32", *allow[] = {first, second};
+  reply.allow = allow;
+  reply.n_allow =
+      strcmp(((const Telovix__V1__GetAllowListRequest *)message)->sensor, "none") == 0 ? 0 : 2;
+  tlx_call_reply(call, &reply.base);
 }
 
 static void send_rule(struct tlx_call *call, const char *rule_id, int state) {
@@ -161,6 +217,18 @@ static void watch_events(struct tlx_call *call, const ProtobufCMessage *message)
 }
 
 const struct tlx_method fake_rule_methods[] = {
+    {"/telovix.v1.ContainmentService/ContainSensor", TLX_UNARY,
+     &telovix__v1__contain_sensor_request__descriptor, &telovix__v1__containment_reply__descriptor,
+     contain},
+    {"/telovix.v1.ContainmentService/ReleaseSensor", TLX_UNARY,
+     &telovix__v1__release_sensor_request__descriptor, &telovix__v1__containment_reply__descriptor,
+     release},
+    {"/telovix.v1.ContainmentService/SetAllowList", TLX_UNARY,
+     &telovix__v1__set_allow_list_request__descriptor, &telovix__v1__containment_reply__descriptor,
+     set_allow},
+    {"/telovix.v1.ContainmentService/GetAllowList", TLX_UNARY,
+     &telovix__v1__get_allow_list_request__descriptor, &telovix__v1__allow_list__descriptor,
+     get_allow},
     {"/telovix.v1.ContainmentService/BlockBinary", TLX_UNARY,
      &telovix__v1__block_binary_request__descriptor,
      &telovix__v1__enforcement_rule_reply__descriptor, block},

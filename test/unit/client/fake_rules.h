@@ -13,6 +13,10 @@
  *   22        applied, unconfirmed since the restart, for ever
  *   30        removing, then gone; 31: NOT_FOUND; 32: removing, for ever
  *
+ * ContainSensor NN, ReleaseSensor NN and SetAllowList NN are a containment that does the same;
+ * "hazard" is refused without force, "free" has nothing to release. GetAllowList: two entries; of
+ * "none", none.
+ *
  * BlockBinary S /NN is the rule NN; /exists: ALREADY_EXISTS. ListEnforcementRules: one row of 02.
  * ListEvents: one event; WatchEvents: two, then nothing more.
  */

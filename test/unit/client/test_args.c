@@ -13,14 +13,15 @@
 
 #define ALL                                                                                        \
   (ARGS_CHANGE | ARGS_KILL | ARGS_SENSORS | ARGS_OF_SENSOR | ARGS_TOKEN | ARGS_AUDIT |             \
-   ARGS_LIMIT | ARGS_HEAD | ARGS_ALL | ARGS_BLOCK | ARGS_FORCE | ARGS_WAIT | ARGS_EVENTS)
+   ARGS_LIMIT | ARGS_HEAD | ARGS_ALL | ARGS_BLOCK | ARGS_FORCE | ARGS_WAIT | ARGS_EVENTS |         \
+   ARGS_CONTAIN)
 
 static struct args args;
 static char said[4096]; /* standard error of the last parse */
 
 /* Parses |words| with |groups| and |n_words| positional ones. */
 static int parse_groups(unsigned groups, size_t n_words, const char *const *words) {
-  char *argv[64] = {(char *)"kill"};
+  char *argv[160] = {(char *)"kill"};
   int argc = 1, ends[2];
   for (; words[argc - 1]; argc++)
     argv[argc] = (char *)words[argc - 1];
@@ -201,4 +202,48 @@ Test(args, common_options_stop_at_the_verb) {
   cr_assert_eq(args.format, OUTPUT_JSON);
   cr_assert_eq(args_parse_common("Doc.", 3, argv, &args, &index), 0);
   cr_assert_eq(index, 3, "no verb");
+}
+
+Test(args, of_a_containment) {
+  cr_assert_eq(PARSE(ARGS_CONTAIN, 1, "web-1", "--allow", "in:10.0.0.0/8,22/tcp",
+                     "--allow=out:192.0.2.1/32", "--on-lost-console", "release", "--force",
+                     "--accept-partial"),
+               0, "%s", said);
+  cr_assert_eq(args.n_allow, 2);
+  cr_assert_str_eq(args.allow[0], "in:10.0.0.0/8,22/tcp");
+  cr_assert_str_eq(args.allow[1], "out:192.0.2.1/32");
+  cr_assert_eq(args.on_lost_console, TELOVIX__V1__ON_LOST_CONSOLE__ON_LOST_CONSOLE_RELEASE);
+  cr_assert(args.force && args.accept_partial);
+  expect_wrong(PARSE(ARGS_CONTAIN, 1, "web-1", "--allow", "in:0.0.0.0/0"),
+               "--allow in:0.0.0.0/0: is a /0, which would let everything through");
+  expect_wrong(PARSE(ARGS_CONTAIN, 1, "web-1", "--on-lost-console", "stay"),
+               "want keep or release");
+  expect_wrong(PARSE(ARGS_CONTAIN, 1, "web-1", "--on-lost-console", "unspecified"),
+               "want keep or release");
+}
+
+Test(args, allow_has_its_limit) {
+  const char *words[140] = {"web-1"};
+  for (unsigned i = 0; i <= TLX_ALLOW_LIST_MAX; i++) {
+    words[1 + 2 * i] = "--allow";
+    words[2 + 2 * i] = "in:10.0.0.0/8";
+  }
+  expect_wrong(parse_groups(ARGS_CONTAIN, 1, words), "at most 64 entries");
+  words[1 + 2 * TLX_ALLOW_LIST_MAX] = NULL;
+  cr_assert_eq(parse_groups(ARGS_CONTAIN, 1, words), 0, "%s", said);
+  cr_assert_eq(args.n_allow, TLX_ALLOW_LIST_MAX);
+}
+
+Test(args, entries_are_further_words) {
+  const char *words[80] = {"web-1", "set"};
+  cr_assert_eq(parse_groups(ARGS_ENTRIES, 2, words), 0);
+  cr_assert_eq(args.n_words, 2);
+  for (unsigned i = 0; i < TLX_ALLOW_LIST_MAX + 2; i++)
+    words[2 + i] = "in:10.0.0.0/8";
+  cr_assert_eq(parse_groups(ARGS_ENTRIES, 2, words), 0, "%s", said);
+  cr_assert_eq(args.n_words, ARGS_WORDS_MAX);
+  words[2 + TLX_ALLOW_LIST_MAX + 2] = "in:10.0.0.0/8";
+  expect_wrong(parse_groups(ARGS_ENTRIES, 2, words), "one word too many");
+  words[1] = NULL;
+  expect_wrong(parse_groups(ARGS_ENTRIES, 2, words), "a word is missing");
 }

@@ -46,6 +46,8 @@ static const struct {
              {"audit verify", "", 0},
              {"help choose", "", 0},
              {"block", "SENSOR PATH", 2},
+             {"contain", "SENSOR", 1},
+             {"release", "SENSOR", 1},
              {"rules list", "", 0},
              {"rules get", "RULE", 1},
              {"rules mode", "RULE enforce|observe", 2},
@@ -89,6 +91,17 @@ Test(client, wrong_words_of_every_verb) {
     run(verbs[i].verb, words);
     expect_usage("--no-such-option");
   }
+}
+
+/* Its words are not all at its front, and their number is open. */
+Test(client, words_of_allow) {
+  cr_assert_eq(RUN("allow", "--help"), 0);
+  cr_assert(strstr(result.out, "SENSOR set ENTRY..."), "%s", result.out);
+  cr_assert(strstr(result.out, "SENSOR list"), "%s", result.out);
+  RUN("allow");
+  expect_usage("a word is missing");
+  RUN("allow", "web-1");
+  expect_usage("a word is missing");
 }
 
 Test(client, verbs_that_are_none) {

@@ -223,3 +223,69 @@ Test(rule_view, the_end_of_a_wait) {
                    "refused: /usr/bin/nc on web-1 is not blocked: the host refuses: a shell is "
                    "blocked only with --force, 41 ms after the command\n");
 }
+
+/* ---- containments ---- */
+
+static Telovix__V1__EnforcementRule containment_in(int state) {
+  static char first[] = "in:10.0.0.0/8,22/tcp", second[] = "out:192.0.2.1/32",
+              *allow[] = {first, second};
+  Telovix__V1__EnforcementRule rule = rule_in(state);
+  rule.template_ = (char *)"network-containment";
+  rule.path = (char *)"";
+  rule.hook = (char *)"cgroup_skb";
+  rule.action = (char *)"Deny";
+  rule.allow = allow;
+  rule.n_allow = 2;
+  rule.on_lost_console = TELOVIX__V1__ON_LOST_CONSOLE__ON_LOST_CONSOLE_RELEASE;
+  return rule;
+}
+
+Test(rule_view, sentences_of_a_containment) {
+  static const struct {
+    int state;
+    const char *begin;
+  } cases[] = {
+      {STATE(PENDING), "pending: web-1 is not confirmed to be cut off from the network yet"},
+      {STATE(APPLIED), "contained: web-1 is cut off from the network, proved by the host"},
+      {STATE(PARTIAL), "partial: web-1 is cut off from the network only in part"},
+      {STATE(REFUSED), "refused: web-1 is not cut off from the network: the host refuses"},
+      {STATE(FAILED), "failed: web-1 could not be cut off from the network"},
+      {STATE(UNKNOWN), "unknown: web-1 may or may not be cut off from the network"},
+      {STATE(REMOVING), "removing: web-1 may still be cut off from the network"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    Telovix__V1__EnforcementRule rule = containment_in(cases[i].state);
+    rule.scope_cgroup = (char *)"/test/a";
+    rule.gaps = gaps;
+    rule.n_gaps = 1;
+    rule_view_sentence(&rule, 77, sentence);
+    cr_assert(strncmp(sentence, cases[i].begin, strlen(cases[i].begin)) == 0, "%s", sentence);
+    cr_assert(
+        strstr(sentence, ", 77 ms after the command; not covered: copy [trial scope /test/a]"),
+        "%s", sentence);
+  }
+}
+
+Test(rule_view, a_containment) {
+  Telovix__V1__EnforcementRule rule = containment_in(STATE(APPLIED)), *rules[] = {&rule};
+  table_of(false, rules, 1);
+  cr_assert(strstr(out.text, "  web-1  network-containment  enforce  applied  "), "%s", out.text);
+  capture_start(&out);
+  rule_view_print(&rule);
+  capture_stop(&out);
+  cr_assert(strstr(out.text, "\ntemplate       network-containment\n"), "%s", out.text);
+  cr_assert(strstr(out.text, "\nallow          in:10.0.0.0/8,22/tcp out:192.0.2.1/32\n"), "%s",
+            out.text);
+  cr_assert(strstr(out.text, "\non lost        release\n"), "%s", out.text);
+  cr_assert(strstr(out.text, "\nhook, action   cgroup_skb, Deny (names;"), "%s", out.text);
+  cr_assert_null(strstr(out.text, "\npath "), "%s", out.text);
+  rule.n_allow = 0;
+  capture_start(&out);
+  rule_view_print(&rule);
+  cr_assert(strstr(capture_stop(&out), "\nallow          nothing\n"), "%s", out.text);
+}
+
+Test(rule_view, an_allow_list_is_cut_to_its_room) {
+  char small[12], first[] = "in:10.0.0.0/8", *allow[] = {first, first};
+  cr_assert_str_eq(rule_view_allow(allow, 2, small, sizeof small), "in:10.0.0.0");
+  cr_assert_str_eq(rule_view_allow(NULL, 0, small, sizeof small), "nothing");
+}

@@ -6,6 +6,8 @@
 
 #include "capture.h"
 
+#define CONTAINMENT(name) TELOVIX__V1__CONTAINMENT_STATE__CONTAINMENT_STATE_##name
+
 static struct capture out;
 static Google__Protobuf__Timestamp seen, verified;
 static Google__Protobuf__Duration age;
@@ -55,6 +57,7 @@ static Telovix__V1__Sensor sensor_ready(void) {
   sensor.engine = &engine;
   sensor.enforcement_verified_at = &verified;
   sensor.rules = 3;
+  sensor.containment_state = CONTAINMENT(NONE);
   return sensor;
 }
 
@@ -130,17 +133,74 @@ Test(sensor_view, tables) {
   sensor.status = TELOVIX__V1__SENSOR_STATUS__SENSOR_STATUS_HEALTHY;
   sensor.health_state = TELOVIX__V1__HEALTH_STATE__HEALTH_STATE_HEALTHY;
   sensor.trust_state = TELOVIX__V1__TRUST_STATE__TRUST_STATE_TRUSTED;
-  cr_assert_str_eq(table_of(&sensor, false),
-                   "NODE   SENSOR                   STATUS   HEALTH   LAST SEEN  REASONS\n"
-                   "web-1  sensor_1111111111111111  healthy  healthy  2s         -\n");
+  cr_assert_str_eq(
+      table_of(&sensor, false),
+      "NODE   SENSOR                   STATUS   HEALTH   CONTAIN DESIRED | OBSERVED  LAST "
+      "SEEN  REASONS\n"
+      "web-1  sensor_1111111111111111  healthy  healthy  no | none                   2s   "
+      "      -\n");
   found.epoch.data = other_epoch;
-  cr_assert_str_eq(table_of(&sensor, true),
-                   "NODE   SENSOR                   STATUS   HEALTH   LAST SEEN  REASONS  TRUST    "
-                   "ORDERS  RULES "
-                   " ENGINE            DESIRED  IN FORCE     VERIFIED  SCOPE    VERSION  LABELS\n"
-                   "web-1  sensor_1111111111111111  healthy  healthy  2s         -        trusted  "
-                   "0       3     "
-                   " ready (fmod_ret)  7        7 (differs)  5s        /test/a  -        -\n");
+  cr_assert_str_eq(
+      table_of(&sensor, true),
+      "NODE   SENSOR                   STATUS   HEALTH   CONTAIN DESIRED | OBSERVED  LAST "
+      "SEEN  REASONS  TRUST    ORDERS  RULES  ENGINE            DESIRED  IN FORCE     "
+      "VERIFIED  SCOPE    VERSION  LABELS\n"
+      "web-1  sensor_1111111111111111  healthy  healthy  no | none                   2s   "
+      "      -        trusted  0       3      ready (fmod_ret)  7        7 (differs)  5s  "
+      "      /test/a  -        -\n");
+}
+
+/* Desired and observed side by side, never without the scope in which it holds. */
+Test(sensor_view, containment) {
+  static const struct {
+    int state;
+    const char *word;
+  } cases[] = {{CONTAINMENT(PENDING), "pending"},
+               {CONTAINMENT(CONTAINED), "contained"},
+               {CONTAINMENT(PARTIAL), "partial"},
+               {CONTAINMENT(FAILED), "failed"},
+               {CONTAINMENT(UNKNOWN), "unknown"}};
+  Telovix__V1__Sensor sensor = sensor_ready();
+  char text[256];
+  print(&sensor);
+  expect("\ncontainment    desired no | observed none\n");
+  expect("\nhazards        -\n");
+  sensor.is_contained = true;
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    sensor.containment_state = (Telovix__V1__ContainmentState)cases[i].state;
+    snprintf(text, sizeof text, "  yes | %s [trial scope /test/a]  ", cases[i].word);
+    table_of(&sensor, false);
+    expect(text);
+    print(&sensor);
+    snprintf(text, sizeof text,
+             "\ncontainment    desired yes | observed %s [trial scope /test/a]\n", cases[i].word);
+    expect(text);
+  }
+  sensor.is_contained = false;
+  sensor.containment_state = CONTAINMENT(RELEASE_PENDING);
+  sensor.scope_cgroup = (char *)"";
+  table_of(&sensor, false);
+  expect("  no | release_pending  ");
+}
+
+Test(sensor_view, all_of_a_containment) {
+  char first[] = "console_host", second[] = "uplink_tunnel", *hazards[] = {first, second};
+  Telovix__V1__Sensor sensor = sensor_ready();
+  sensor.is_contained = true;
+  sensor.containment_state = CONTAINMENT(PARTIAL);
+  sensor.containment_reason = (char *)"no_tc";
+  sensor.containment_detail = (char *)"this kernel\033 has no tc";
+  sensor.containment_gaps = gaps;
+  sensor.n_containment_gaps = 1;
+  sensor.containment_rule_id = (char *)"rule_1111111111111111";
+  sensor.containment_verified_at = &verified;
+  sensor.hazards = hazards;
+  sensor.n_hazards = 2;
+  print(&sensor);
+  expect("\n  reason       no_tc: this kernel\\x1B has no tc\n");
+  expect("\n  proved       2026-01-31T08:59:57.000Z (5s ago)\n");
+  expect("\n  rule         rule_1111111111111111\n");
+  expect("\nhazards        console_host, uplink_tunnel\n");
 }
 
 Test(sensor_view, a_line) {
@@ -156,6 +216,13 @@ Test(sensor_view, a_line) {
   sensor_view_line(&sensor);
   cr_assert_str_eq(capture_stop(&out),
                    "web\\x1B  sensor_1111111111111111  healthy  watch  unconfirmed_since_restart  "
-                   "trusted, connected  engine ready (fmod_ret)  rules 3, desired 7 | in force 6, "
-                   "differs  [trial scope /test/a]\n");
+                   "trusted, connected  containment: desired no | observed none  engine ready "
+                   "(fmod_ret)  rules 3, desired 7 | in force 6, differs  [trial scope /test/a]\n");
+  sensor.is_contained = true;
+  sensor.containment_state = CONTAINMENT(UNKNOWN);
+  sensor.containment_reason = (char *)"new_boot";
+  capture_start(&out);
+  sensor_view_line(&sensor);
+  capture_stop(&out);
+  expect("  containment: desired yes | observed unknown, new_boot  ");
 }

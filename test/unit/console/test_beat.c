@@ -82,7 +82,7 @@ Test(beat, rules) {
   request.n_rule_reports = 1;
   for (int state = 0; state < 10; state++) {
     rule.state = (Telovix__V1__RuleState)state;
-    cr_assert_str_eq(fault(), state >= 1 && state <= 5 ? "" : "rule_reports[0].state", "%d", state);
+    cr_assert_str_eq(fault(), state >= 1 && state <= 6 ? "" : "rule_reports[0].state", "%d", state);
   }
   rule.state = TELOVIX__V1__RULE_STATE__RULE_STATE_FAILED;
   rule.error_number = 4095;
@@ -148,7 +148,7 @@ Test(beat, events) {
   cr_assert_str_eq(fault(), "");
   for (int type = 0; type < 8; type++) {
     events[0].type = (Telovix__V1__EventType)type;
-    cr_assert_str_eq(fault(), type >= 1 && type <= 3 ? "" : "events[0].type", "%d", type);
+    cr_assert_str_eq(fault(), type >= 1 && type <= 6 ? "" : "events[0].type", "%d", type);
   }
   events[0].type = TELOVIX__V1__EVENT_TYPE__EVENT_TYPE_EXEC_BLOCKED;
   request.event_stream.len = 0;
@@ -215,7 +215,7 @@ Test(beat, copy_outlives_the_message) {
   events[1].count = 40;
   sent.seconds = 1600000000;
   request.wall_time = &sent;
-  cr_assert_eq(beat_copy(&request, false, NOW, op), 0);
+  cr_assert_eq(beat_copy(&request, false, false, NOW, op), 0);
   memset(detail, 'x', sizeof detail - 1);
   memset(path, 'x', sizeof path - 1);
   memset(gap_text, 'x', sizeof gap_text - 1);
@@ -242,7 +242,7 @@ Test(beat, without_the_hosts_clock) {
   struct op_report *op = calloc(1, sizeof *op);
   request.n_events = 2;
   events[0].boot_ns = request.boot_ns - 5000000000;
-  cr_assert_eq(beat_copy(&request, false, NOW, op), 0);
+  cr_assert_eq(beat_copy(&request, false, false, NOW, op), 0);
   cr_assert_eq(op->events[0].record.happened_wall_ms, NOW - 5000);
   cr_assert_eq(op->events[1].record.happened_wall_ms, NOW);
   op_report_free(op);
@@ -260,9 +260,66 @@ Test(beat, facts) {
   facts.kernel_release = (char *)"6.1";
   cr_assert(beat_facts_differ(&request, &record));
   struct op_report *op = calloc(1, sizeof *op);
-  cr_assert_eq(beat_copy(&request, true, NOW, op), 0);
+  cr_assert_eq(beat_copy(&request, true, false, NOW, op), 0);
   cr_assert(op->has_facts);
   cr_assert_str_eq(op->kernel_release, "6.1");
   cr_assert_str_eq(op->scope_cgroup, "/test");
   op_report_free(op);
+}
+
+/* ---- hazards, and the end of a lift ---- */
+
+Test(beat, hazards) {
+  Telovix__Store__V1__SensorRecord record = TELOVIX__STORE__V1__SENSOR_RECORD__INIT;
+  Telovix__V1__Hazards hazards = TELOVIX__V1__HAZARDS__INIT;
+  char word[] = "console_host", stored[] = "console_host", *words[REPORT_HAZARDS_MAX + 1],
+       *stored_words[] = {stored};
+  for (size_t i = 0; i < REPORT_HAZARDS_MAX + 1; i++)
+    words[i] = word;
+  record.hazards = stored_words;
+  record.n_hazards = 1;
+  cr_assert_not(beat_hazards_differ(&request, &record), "unsaid is no change");
+  request.hazards = &hazards;
+  cr_assert_str_eq(fault(), "");
+  cr_assert(beat_hazards_differ(&request, &record), "there are none any more");
+  hazards.hazards = words;
+  hazards.n_hazards = REPORT_HAZARDS_MAX;
+  cr_assert_str_eq(fault(), "");
+  cr_assert(beat_hazards_differ(&request, &record));
+  hazards.n_hazards++;
+  cr_assert_str_eq(fault(), "hazards.hazards");
+  hazards.n_hazards = 1;
+  cr_assert_not(beat_hazards_differ(&request, &record));
+  struct op_report *op = calloc(1, sizeof *op);
+  cr_assert_eq(beat_copy(&request, false, true, NOW, op), 0);
+  word[0] = 'X';
+  cr_assert(op->has_hazards);
+  cr_assert_eq(op->n_hazards, 1);
+  cr_assert_str_eq(op->hazards[0], "console_host");
+  op_report_free(op);
+  cr_assert(beat_hazards_differ(&request, &record));
+  cr_assert_str_eq(fault(), "hazards.hazards[0]");
+  word[0] = 0;
+  cr_assert_str_eq(fault(), "hazards.hazards[0]");
+}
+
+Test(beat, armed_again) {
+  Telovix__Store__V1__SensorRecord record = TELOVIX__STORE__V1__SENSOR_RECORD__INIT;
+  uint8_t epoch[16] = {1};
+  cr_assert_not(beat_is_armed_again(&request, &record));
+  record.lifted_wall_ms = NOW;
+  record.lifted_epoch = BLOB(epoch);
+  record.lifted_generation = 7;
+  cr_assert_not(beat_is_armed_again(&request, &record), "not said");
+  request.in_force = &in_force;
+  cr_assert_not(beat_is_armed_again(&request, &record), "the one that was lifted");
+  in_force.generation = 6;
+  cr_assert_not(beat_is_armed_again(&request, &record));
+  in_force.generation = 8;
+  cr_assert(beat_is_armed_again(&request, &record));
+  in_force.generation = 1;
+  epoch[0] = 9;
+  cr_assert(beat_is_armed_again(&request, &record), "another epoch");
+  record.lifted_wall_ms = 0;
+  cr_assert_not(beat_is_armed_again(&request, &record), "never lifted");
 }

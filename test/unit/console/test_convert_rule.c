@@ -102,7 +102,7 @@ Test(convert_rule, what_no_longer_holds) {
   view.has_boot_id = false;
   expect(&record, &view, STATE(UNKNOWN), "new_boot");
   view = live();
-  view.is_rolled_back = true;
+  view.desired_rollback = true;
   expect(&record, &view, STATE(UNKNOWN), "desired_rollback");
   view = live();
   view.is_engine_down = true;
@@ -121,6 +121,28 @@ Test(convert_rule, what_no_longer_holds) {
   expect(&record, &view, STATE(REMOVING), "");
   view.is_silent = true;
   expect(&record, &view, STATE(REMOVING), "sensor_silent");
+}
+
+Test(convert_rule, a_containment) {
+  Telovix__Store__V1__RuleRecord record = applied();
+  struct rule_view view = live();
+  char one[] = "in:10.0.0.0/8", two[] = "out:192.0.2.0/24", *allow[] = {one, two};
+  record.template_ = (char *)"network-containment";
+  record.path = (char *)"";
+  record.allow = allow;
+  record.n_allow = 2;
+  record.on_lost_console = 2;
+  const Telovix__V1__EnforcementRule *rule = convert_rule(&record, &view, &arena);
+  cr_assert_eq(rule->observed_state, STATE(APPLIED));
+  cr_assert_str_eq(rule->template_, "network-containment");
+  cr_assert_str_eq(rule->hook, "cgroup_skb");
+  cr_assert_str_eq(rule->action, "Deny");
+  cr_assert_eq(rule->n_allow, 2);
+  cr_assert_str_eq(rule->allow[1], "out:192.0.2.0/24");
+  cr_assert_neq(rule->allow[1], two, "copied");
+  cr_assert_eq(rule->on_lost_console, TELOVIX__V1__ON_LOST_CONSOLE__ON_LOST_CONSOLE_RELEASE);
+  view.verified_wall_ms = 0;
+  expect(&record, &view, STATE(UNKNOWN), "not_verified");
 }
 
 Test(convert_rule, an_engine_that_is_down_says_why_a_rule_failed) {

@@ -98,6 +98,28 @@ Test(desired, the_set_is_what_is_stored) {
   fixture_commit(txn);
 }
 
+Test(desired, look_at_a_containment) {
+  FIXTURE fx;
+  struct desired_look look;
+  uint8_t revision[16];
+  struct tlx_txn *txn = start(&fx);
+  Telovix__Store__V1__RuleRecord rule = fixture_rule("rule_a", A, "", revision);
+  rule.template_ = (char *)"network-containment";
+  rule.policy = (ProtobufCBinaryData){1, revision};
+  tlx_rule_add(txn, &rule);
+  desired_look(txn, A, boot, NULL, &look);
+  cr_assert(look.is_contained);
+  observe(txn, "rule_a", 3);
+  desired_look(txn, A, boot, NULL, &look);
+  cr_assert(look.is_contained);
+  cr_assert_eq(look.n_partial, 1);
+  remove_rule(txn, "rule_a");
+  desired_look(txn, A, boot, NULL, &look);
+  cr_assert_not(look.is_contained, "it is on its way out");
+  cr_assert_eq(look.n_partial, 0);
+  fixture_commit(txn);
+}
+
 Test(desired, look) {
   FIXTURE fx;
   struct desired_look look;

@@ -454,6 +454,19 @@ Test(health, tampered_until_15_minutes_after_the_repair) {
   cr_assert_str_eq(health.reasons[0].value, "repaired 0 s ago");
 }
 
+Test(health, lifted_until_a_newer_state_is_in_force) {
+  struct health_input input = healthy();
+  input.lifted_wall_ms = input.now_wall_ms - 12345;
+  struct health health = compute(&input);
+  cr_assert_eq(health.state, STATE(CRITICAL));
+  cr_assert_str_eq(reason_of(&health), "enforcement_lifted");
+  cr_assert_str_eq(health.reasons[0].value, "lifted 12 s ago");
+  cr_assert_str_eq(health.reasons[0].limit, "in force");
+  input.lifted_wall_ms = input.now_wall_ms + 5000;
+  health = compute(&input);
+  cr_assert_str_eq(health.reasons[0].value, "lifted 0 s ago", "a clock that stepped back");
+}
+
 Test(health, rules_that_failed) {
   struct health_input input = healthy();
   input.n_rules_failed = 1;

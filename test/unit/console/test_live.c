@@ -502,6 +502,7 @@ Test(live, times_of_the_host_are_put_on_our_clocks) {
                            .repaired_boot_ns = 900 * SECOND_NS};
   struct live_sensor *sensor = beaten(1000 * SECOND_NS, &beat);
   cr_assert_eq(sensor->engine.verified_wall_ms, WALL_START - 3000);
+  cr_assert_eq(sensor->engine.verified_age_ms, 3000);
   cr_assert_eq(sensor->engine.tampered_until_mono_ms, MONO_START + 800000);
   /* 15 minutes, and not a millisecond more. */
   beat.repaired_boot_ns = 100 * SECOND_NS;

@@ -11,7 +11,7 @@
 #include "storage/event_tbl.h"
 #include "storage/sensor_tbl.h"
 
-enum { BLOCKED = 1, WOULD_BLOCK, TAMPERED };
+enum { BLOCKED = 1, WOULD_BLOCK, TAMPERED, NET_DENIED, NET_WOULD_DENY, LIFTED };
 
 static void start(struct fixture *fx) {
   fixture_init(fx);
@@ -27,7 +27,7 @@ static struct op_report *events_op(uint8_t stream, uint64_t first, uint64_t last
   op->op.actor.wall_ms = FIXTURE_WALL_MS + 5000;
   strcpy(op->sensor_id, SENSOR_A);
   strcpy(op->seen.sensor_id, SENSOR_A);
-  op->tamper_audits_max = 2;
+  op->tamper_audits_max = 3;
   memset(op->event_stream, stream, 16);
   tlx_arena_init(&op->arena, 1 << 20);
   op->n_events = (size_t)(last - first + 1);
@@ -141,6 +141,17 @@ Test(op_event, tampering_is_audited_within_bounds) {
   cr_assert_eq(count_audit(&fx), before + 3);
 }
 
+Test(op_event, tampering_hides_no_lift) {
+  FIXTURE fx;
+  start(&fx);
+  struct op_report *op = events_op(1, 1, 6, TAMPERED);
+  op->events[4].record.type = op->events[5].record.type = LIFTED;
+  uint64_t before = count_audit(&fx);
+  run(&fx, op, 6);
+  cr_assert_eq(count_audit(&fx), before + 3);
+  op_fixture_expect_audit(&fx, "enforcement_lifted", true, "event_0000000000000005");
+}
+
 Test(op_event, sweep) {
   FIXTURE fx;
   start(&fx);
@@ -167,4 +178,50 @@ Test(op_event, sweep) {
   op_fixture_run(&fx, &op.op);
   cr_assert_not(op.more);
   expect_seq(&fx, 1, 3, 0);
+}
+
+/* ---- lift ---- */
+
+static void expect_lifted(struct fixture *fx, uint64_t wall_ms, uint64_t generation,
+                          uint8_t epoch) {
+  struct tlx_txn *txn = fixture_read(fx);
+  const Telovix__Store__V1__SensorRecord *sensor = tlx_sensor_get(txn, SENSOR_A);
+  cr_assert_eq(sensor->lifted_wall_ms, wall_ms);
+  if (wall_ms) {
+    cr_assert_eq(sensor->lifted_generation, generation);
+    cr_assert_eq(sensor->lifted_epoch.len, 16);
+    cr_assert_eq(sensor->lifted_epoch.data[0], epoch);
+  }
+  fixture_commit(txn);
+}
+
+Test(op_event, a_lift_is_remembered_and_audited) {
+  FIXTURE fx;
+  start(&fx);
+  run(&fx, events_op(1, 1, 2, NET_DENIED), 2);
+  expect_lifted(&fx, 0, 0, 0);
+  /* What was in force is what it will not arm again. */
+  struct op_report *op = events_op(1, 3, 3, LIFTED);
+  op->has_in_force = true;
+  op->in_force.generation = 7;
+  op->in_force.epoch[0] = 5;
+  op->events[0].record.path = (char *)"";
+  op->events[0].record.detail = (char *)"uid 0, tty pts/1";
+  run(&fx, op, 1);
+  expect_lifted(&fx, FIXTURE_WALL_MS + 5000, 7, 5);
+  op_fixture_expect_audit(
+      &fx, "enforcement_lifted", true,
+      "{\"detail\":\"uid 0, tty pts/1\",\"event_id\":\"event_0000000000000003\"");
+  /* A newer state is in force. */
+  op = events_op(1, 4, 4, NET_WOULD_DENY);
+  op->is_armed_again = true;
+  run(&fx, op, 1);
+  expect_lifted(&fx, 0, 0, 0);
+  /* And lifted once more, by the same heartbeat that tells of the new state; without a word on what
+   * is in force it is what is wanted. */
+  op = events_op(1, 5, 5, LIFTED);
+  op->is_armed_again = true;
+  memset(op->epoch, 6, 16);
+  run(&fx, op, 1);
+  expect_lifted(&fx, FIXTURE_WALL_MS + 5000, 0, 6);
 }

@@ -12,7 +12,7 @@
 
 #define RULE_1 "rule_1111111111111111"
 #define RULE_2 "rule_2222222222222222"
-enum { PENDING = 1, APPLIED, PARTIAL, REFUSED, FAILED };
+enum { PENDING = 1, APPLIED, PARTIAL, REFUSED, FAILED, UNKNOWN };
 
 static void add_rule(struct fixture *fx, const char *sensor_id, const char *rule_id,
                      const char *path) {
@@ -153,6 +153,92 @@ Test(op_report_rule, what_is_no_news) {
   remove_rule(&fx, RULE_1);
   run(&fx, report_op(SENSOR_A, RULE_1, APPLIED), 0);
   expect_state(&fx, RULE_1, 0);
+}
+
+/* ---- containments ---- */
+
+static void add_containment(struct fixture *fx, const char *rule_id) {
+  uint8_t revision[16];
+  struct tlx_txn *txn = fixture_write(fx);
+  Telovix__Store__V1__RuleRecord rule = fixture_rule(rule_id, SENSOR_A, "", revision);
+  rule.template_ = (char *)"network-containment";
+  rule.node_name = (char *)"web-1";
+  rule.policy = (ProtobufCBinaryData){1, revision};
+  tlx_rule_add(txn, &rule);
+  fixture_commit(txn);
+}
+
+static uint64_t audit_seq(struct fixture *fx) {
+  struct tlx_audit_head head;
+  struct tlx_txn *txn = fixture_read(fx);
+  tlx_audit_head(txn, &head);
+  fixture_commit(txn);
+  return head.seq;
+}
+
+/* Drift and repair may come as often as they like: two proofs at most are put on record. */
+Test(op_report_rule, a_proof_is_audited_once) {
+  FIXTURE fx;
+  start(&fx);
+  add_containment(&fx, RULE_2);
+  uint64_t seq = audit_seq(&fx);
+  run(&fx, report_op(SENSOR_A, RULE_2, PENDING), 1);
+  run(&fx, report_op(SENSOR_A, RULE_2, FAILED), 1);
+  run(&fx, report_op(SENSOR_A, RULE_2, UNKNOWN), 1);
+  cr_assert_eq(audit_seq(&fx), seq);
+  struct op_report *op = report_op(SENSOR_A, RULE_2, PARTIAL);
+  op->has_facts = true;
+  strcpy(op->scope_cgroup, "/trial");
+  run(&fx, op, 1);
+  op_fixture_expect_audit(&fx, "containment_verified", true,
+                          "{\"backend\":\"lsm\",\"gaps\":[\"copy\"],\"node_name\":\"web-1\","
+                          "\"rule_id\":\"" RULE_2
+                          "\",\"scope_cgroup\":\"/trial\",\"state\":\"partial\"}");
+  run(&fx, report_op(SENSOR_A, RULE_2, UNKNOWN), 1);
+  run(&fx, report_op(SENSOR_A, RULE_2, PARTIAL), 1);
+  cr_assert_eq(audit_seq(&fx), seq + 1);
+  run(&fx, report_op(SENSOR_A, RULE_2, APPLIED), 1);
+  op_fixture_expect_audit(&fx, "containment_verified", true, "\"state\":\"contained\"");
+  run(&fx, report_op(SENSOR_A, RULE_2, PARTIAL), 1);
+  run(&fx, report_op(SENSOR_A, RULE_2, UNKNOWN), 1);
+  run(&fx, report_op(SENSOR_A, RULE_2, APPLIED), 1);
+  cr_assert_eq(audit_seq(&fx), seq + 2);
+  expect_state(&fx, RULE_2, APPLIED);
+}
+
+Test(op_report_rule, only_a_containment_can_be_unknown) {
+  FIXTURE fx;
+  start(&fx);
+  run(&fx, report_op(SENSOR_A, RULE_1, APPLIED), 1);
+  struct op_report *op = report_op(SENSOR_A, RULE_1, UNKNOWN);
+  op_fixture_run(&fx, &op->op);
+  cr_assert_eq(op->n_changed_rules, 0);
+  cr_assert_str_eq(op->rejected[REPORT_IMPOSSIBLE_STATE], RULE_1);
+  op_report_free(op);
+  expect_state(&fx, RULE_1, APPLIED);
+}
+
+Test(op_report_rule, hazards_are_stored) {
+  FIXTURE fx;
+  start(&fx);
+  char word[] = "network_root", *words[] = {word};
+  struct op_report *op = report_op(SENSOR_A, "", 0);
+  op->has_hazards = true;
+  op->hazards = words;
+  op->n_hazards = 1;
+  run(&fx, op, 0);
+  run(&fx, report_op(SENSOR_A, RULE_1, APPLIED), 1);
+  struct tlx_txn *txn = fixture_read(&fx);
+  const Telovix__Store__V1__SensorRecord *sensor = tlx_sensor_get(txn, SENSOR_A);
+  cr_assert_eq(sensor->n_hazards, 1);
+  cr_assert_str_eq(sensor->hazards[0], "network_root");
+  fixture_commit(txn);
+  op = report_op(SENSOR_A, "", 0);
+  op->has_hazards = true;
+  run(&fx, op, 0);
+  txn = fixture_read(&fx);
+  cr_assert_eq(tlx_sensor_get(txn, SENSOR_A)->n_hazards, 0);
+  fixture_commit(txn);
 }
 
 /* ---- removal ---- */

@@ -338,3 +338,24 @@ Test(op_rule, delete_twice) {
                  "enforcement_rule_deleted");
   op_rule_free(NULL);
 }
+
+/* A containment has one way in and one way out. */
+Test(op_rule, containments_are_left_alone) {
+  FIXTURE fx;
+  uint8_t revision[16];
+  fixture_init(&fx);
+  op_fixture_sensor(&fx, SENSOR_A, "web-1");
+  struct tlx_txn *txn = fixture_write(&fx);
+  Telovix__Store__V1__RuleRecord rule = fixture_rule(RULE_1, SENSOR_A, "", revision);
+  rule.template_ = (char *)"network-containment";
+  rule.node_name = (char *)"web-1";
+  rule.policy = (ProtobufCBinaryData){1, revision};
+  tlx_rule_add(txn, &rule);
+  fixture_commit(txn);
+  expect_refused(&fx, delete_op(RULE_1), TLX_GRPC_FAILED_PRECONDITION, "containment_rule",
+                 "`telovixctl release web-1`", "enforcement_rule_deleted");
+  expect_refused(&fx, &mode_op(RULE_1, OP_RULE_OBSERVE)->rule, TLX_GRPC_FAILED_PRECONDITION,
+                 "containment_rule", "`telovixctl release web-1`", "rule_mode_changed");
+  expect_refused(&fx, &mode_op(RULE_1, OP_RULE_ENFORCE)->rule, TLX_GRPC_FAILED_PRECONDITION,
+                 "containment_rule", "`telovixctl release web-1`", "rule_mode_changed");
+}

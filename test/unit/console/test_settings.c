@@ -119,6 +119,74 @@ Test(settings, values_arrive) {
   cr_assert_eq(settings.stranger_handshakes, 5);
 }
 
+/* ---- containment ---- */
+
+Test(settings, containment) {
+  struct settings settings;
+  char why[512];
+  settings_init(&settings);
+  cr_assert_eq(settings.containment_allow.n, 0);
+  cr_assert_eq(settings.containment_on_lost, CONTAIN_KEEP);
+  cr_assert_eq(
+      read_ini(
+          "[containment]\nallow = out:192.0.2.1/32,53/udp  in:2001:DB8::/32\tin:2001:db8::/32\n"
+          "on_lost_console = release\n",
+          &settings, why),
+      0, "%s", why);
+  cr_assert_eq(settings.containment_allow.n, 2);
+  cr_assert_str_eq(settings.containment_allow.entries[0], "out:192.0.2.1/32,53/udp");
+  cr_assert_str_eq(settings.containment_allow.entries[1], "in:2001:db8::/32");
+  cr_assert_eq(settings.containment_on_lost, CONTAIN_RELEASE);
+  cr_assert_eq(read_ini("[containment]\nallow =\n", &settings, why), 0);
+  cr_assert_eq(settings.containment_allow.n, 0);
+}
+
+Test(settings, containment_faults_name_line_and_entry) {
+  static const struct {
+    const char *text, *part;
+  } cases[] = {
+      {"[containment]\nallow = in:10.0.0.0/8 in:0.0.0.0/0\n",
+       ":2: [containment] allow: \"in:0.0.0.0/0\" is a /0, which would let everything through"},
+      {"[containment]\n\nallow = in:10.0.0.0/8,out:10.0.0.0/8\n",
+       ":3: [containment] allow: \"in:10.0.0.0/8,out:10.0.0.0/8\" has a port that is not between"},
+      {"[containment]\nallow = in:10.0.0.0/8\nallow = in:10.0.0.0/8\n",
+       ":3: [containment] allow: is given twice"},
+      {"[containment]\non_lost_console = stay\n",
+       ":2: [containment] on_lost_console: want keep or release"},
+      {"[containment]\non_lost_console =\n",
+       ":2: [containment] on_lost_console: want keep or release"},
+      {"[containment]\nallowed = in:10.0.0.0/8\n", ":2: [containment] allowed: is not a setting"},
+      {"[console]\nallow = in:10.0.0.0/8\n", ":2: [console] allow: is not a setting"},
+      {"[containment]\nallow = "
+       "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+       "xxxxxxxxxxxxxxxxxxxxx\n",
+       "is not in:CIDR or out:CIDR"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct settings settings;
+    char why[512];
+    settings_init(&settings);
+    cr_assert_neq(read_ini(cases[i].text, &settings, why), 0, "%s", cases[i].text);
+    cr_assert(strstr(why, cases[i].part), "%s", why);
+    cr_assert_eq(settings.containment_allow.n, 0, "untouched");
+  }
+}
+
+/* The most that there may be, in one line of the file, and one more. */
+Test(settings, containment_has_room_for_64_entries) {
+  static char text[8192];
+  struct settings settings;
+  char why[512];
+  size_t at = (size_t)snprintf(text, sizeof text, "[containment]\nallow =");
+  for (unsigned i = 0; i < TLX_ALLOW_LIST_MAX; i++)
+    at += (size_t)snprintf(text + at, sizeof text - at,
+                           " out:ffff:ffff:ffff:ffff:ffff:ffff:ffff:ff%02x/128,10000-65535/tcp", i);
+  cr_assert_eq(read_ini(text, &settings, why), 0, "%s", why);
+  cr_assert_eq(settings.containment_allow.n, TLX_ALLOW_LIST_MAX);
+  snprintf(text + at, sizeof text - at, " in:10.0.0.0/8\n");
+  cr_assert_neq(read_ini(text, &settings, why), 0);
+  cr_assert(strstr(why, ":2: [containment] allow: at most 64 entries"), "%s", why);
+}
+
 Test(settings, an_empty_file_is_the_defaults) {
   struct settings settings, defaults;
   char why[512];

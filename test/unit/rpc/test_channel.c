@@ -257,6 +257,62 @@ Test(channel, reconnect_waits_for_nothing) {
   world_done(&world);
 }
 
+/* ---- sockets ---- */
+
+struct shown {
+  int fd;
+  unsigned n;
+  bool was_connected;
+};
+
+static void on_socket_made(void *arg, int fd) {
+  struct shown *shown = arg;
+  struct sockaddr_storage peer;
+  socklen_t len = sizeof peer;
+  shown->fd = fd;
+  shown->n++;
+  shown->was_connected |= getpeername(fd, (struct sockaddr *)&peer, &len) == 0;
+}
+
+static void note_closed(void *arg) {
+  *(bool *)arg = true;
+}
+
+/* Before its first packet, each time; and the one in use can be asked for. */
+Test(channel, shows_each_socket_before_it_connects) {
+  struct world world;
+  struct shown shown = {.fd = -1};
+  struct tlx_channel *channel = NULL;
+  bool closed = false;
+  world_init(&world);
+  open_channel(&world, world.peer.address, false);
+  const char *address = world.peer.address;
+  struct tlx_channel_options options = {.loop = &world.loop,
+                                        .clock = &world.clock.clock,
+                                        .tls_ctx = world.peer.client_tls,
+                                        .addresses = &address,
+                                        .n_addresses = 1,
+                                        .stay_connected = true,
+                                        .socket_made = on_socket_made,
+                                        .arg = &shown};
+  cr_assert_eq(tlx_channel_new(&options, &channel), 0);
+  cr_expect_eq(tlx_channel_socket(channel), -1);
+  while (tlx_channel_state(channel) != TLX_CHANNEL_READY)
+    uv_run(&world.loop, UV_RUN_ONCE);
+  cr_expect_eq(shown.n, 1);
+  cr_expect_not(shown.was_connected);
+  cr_expect_eq(tlx_channel_socket(channel), shown.fd);
+  tlx_channel_reconnect(channel);
+  while (shown.n < 2 || tlx_channel_state(channel) != TLX_CHANNEL_READY)
+    uv_run(&world.loop, UV_RUN_ONCE);
+  cr_expect_not(shown.was_connected);
+  cr_expect_eq(tlx_channel_socket(channel), shown.fd);
+  tlx_channel_close(channel, note_closed, &closed);
+  cr_expect_eq(tlx_channel_socket(channel), -1);
+  loop_until(&world.loop, &closed);
+  world_done(&world);
+}
+
 /* ---- wait for ready, deadlines without a connection ---- */
 
 Test(channel, who_does_not_wait_is_told_at_once) {

@@ -111,7 +111,7 @@ static int fetch(struct world *world, const struct fixture_ca *pinned, struct pi
   tlx_pin_format(&pinned->cert, text);
   cr_assert_eq(tlx_pin_parse(text, digest), 0);
   *found = (struct pin_found){.ca_der = {0}};
-  return pin_fetch(world->address, digest, 5000, found, why);
+  return pin_fetch(world->address, digest, 5000, NULL, found, why);
 }
 
 Test(pin, the_pinned_console) {
@@ -182,13 +182,13 @@ Test(pin, nobody_there) {
   uint8_t digest[32] = {0};
   char why[512] = "";
   world_init(&world, CONSOLE);
-  cr_assert_eq(pin_fetch("no address", digest, 1000, &found, why), -EINVAL);
+  cr_assert_eq(pin_fetch("no address", digest, 1000, NULL, &found, why), -EINVAL);
   cr_assert(strstr(why, "HOST:PORT"), "%s", why);
   /* The kernel accepts for a listener that never answers. */
-  cr_assert_eq(pin_fetch(world.address, digest, 50, &found, why), -ETIMEDOUT);
+  cr_assert_eq(pin_fetch(world.address, digest, 50, NULL, &found, why), -ETIMEDOUT);
   cr_assert(strstr(why, world.address), "%s", why);
   close(world.listener);
-  cr_assert_eq(pin_fetch(world.address, digest, 1000, &found, why), -ECONNREFUSED);
+  cr_assert_eq(pin_fetch(world.address, digest, 1000, NULL, &found, why), -ECONNREFUSED);
   world.listener = open("/dev/null", O_RDONLY | O_CLOEXEC);
   world_done(&world);
 }
@@ -210,7 +210,7 @@ Test(pin, no_tls_at_all) {
       ;
     _exit(0);
   }
-  cr_assert_eq(pin_fetch(world.address, digest, 5000, &found, why), TLX_E_TLS);
+  cr_assert_eq(pin_fetch(world.address, digest, 5000, NULL, &found, why), TLX_E_TLS);
   cr_assert(strstr(why, world.address), "%s", why);
   cr_assert_eq(waitpid(pid, NULL, 0), pid);
   world_done(&world);

@@ -28,7 +28,7 @@ static struct world *world_new(void) {
     snprintf(world->rules[i].rule_id, sizeof world->rules[i].rule_id, "rule_%u", i);
     strcpy(world->rules[i].path, "/usr/bin/nc");
     world->rules[i].result.state = RULE_APPLIED;
-    world->rules[i].backend = BPF_BACKEND_LSM;
+    world->rules[i].backend = bpf_backend_word(BPF_BACKEND_LSM);
     world->rules[i].since_boot_ns = 5;
     world->rules[i].revision[0] = (uint8_t)(i + 1);
   }
@@ -79,7 +79,7 @@ Test(rule_report, what_changed_is_told_alone) {
   arrive(world, false, 0);
   rule_result_set(&world->rules[1].result, RULE_REASON_NEEDS_FORCE);
   world->rules[1].result.gaps = 1u << RULE_GAP_COPY;
-  world->rules[1].backend = BPF_BACKEND_NONE;
+  world->rules[1].backend = "";
   fill(world);
   cr_assert_eq(world->request.n_rule_reports, 1u);
   const Telovix__V1__RuleReport *report = world->request.rule_reports[0];

@@ -297,3 +297,52 @@ Test(rule_tbl, an_index_entry_without_its_rule_is_corruption) {
   cr_assert_null(tlx_rule_get(txn, ""));
   fixture_commit(txn);
 }
+
+/* ---- containments ---- */
+
+static void add_containment(struct fixture *fx, const char *id, const char *sensor_id) {
+  struct tlx_txn *txn = fixture_write(fx);
+  uint8_t revision[16];
+  Telovix__Store__V1__RuleRecord rule = fixture_rule(id, sensor_id, "", revision);
+  rule.template_ = (char *)"network-containment";
+  rule.policy = (ProtobufCBinaryData){1, revision};
+  tlx_rule_add(txn, &rule);
+  fixture_commit(txn);
+}
+
+static void expect_containment(struct fixture *fx, const char *sensor_id, const char *wanted,
+                               const char *or_removing) {
+  struct tlx_txn *txn = fixture_read(fx);
+  const Telovix__Store__V1__RuleRecord *record = tlx_rule_find_containment(txn, sensor_id, false);
+  cr_assert_str_eq(record ? record->rule_id : "", wanted);
+  record = tlx_rule_find_containment(txn, sensor_id, true);
+  cr_assert_str_eq(record ? record->rule_id : "", or_removing);
+  if (record) cr_assert(tlx_rule_is_containment(record));
+  fixture_commit(txn);
+}
+
+Test(rule_tbl, a_sensor_has_one_containment) {
+  FIXTURE fx;
+  start(&fx);
+  add(&fx, "rule_a", A, "/a");
+  expect_containment(&fx, A, "", "");
+  add_containment(&fx, "rule_z", A);
+  add_containment(&fx, "rule_y", B);
+  expect_containment(&fx, A, "rule_z", "rule_z");
+  expect_containment(&fx, B, "rule_y", "rule_y");
+  struct tlx_txn *txn = fixture_write(&fx);
+  uint8_t revision[16];
+  Telovix__Store__V1__RuleRecord second = fixture_rule("rule_x", A, "", revision);
+  second.template_ = (char *)"network-containment";
+  second.policy = (ProtobufCBinaryData){1, revision};
+  tlx_rule_add(txn, &second);
+  fixture_commit_fails(txn, TLX_E_EXISTS);
+  change_removing(&fx, "rule_z");
+  expect_containment(&fx, A, "", "rule_z");
+  /* The last one on its way out, whatever their ids. */
+  add_containment(&fx, "rule_b", A);
+  expect_containment(&fx, A, "rule_b", "rule_b");
+  change_removing(&fx, "rule_b");
+  expect_containment(&fx, A, "", "rule_b");
+  expect_containment(&fx, B, "rule_y", "rule_y");
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "sensor/bpf_net_int.h"
+
+/* The verification of bpf_net.h. Unlike those of executions, links of a cgroup can be detached by
+ * whoever has CAP_SYS_ADMIN: pin and descriptor stay, and name cgroup 0. So each link is asked what
+ * it is attached to. */
+
+static int check_hook(struct bpf_net *net, enum bpf_net_prog prog, struct bpf_tampers *tampers) {
+  struct bpf_net_hook *hook = &net->hooks[prog];
+  struct bpf_link_info info = {0};
+  __u32 len = sizeof info;
+  char what[64], why[240] = "";
+  if (hook->link_fd < 0) return 0; /* a layer that this kernel does not have */
+  snprintf(what, sizeof what, "link %s", bpf_net_prog_word(prog));
+  if (bpf_obj_get_info_by_fd(hook->link_fd, &info, &len) != 0) return -errno;
+  if (info.cgroup.cgroup_id != net->cgroup_id) {
+    /* A detached link cannot be attached again. */
+    int err = bpf_net_hook_attach(net, prog, why);
+    bpf_tampers_note(tampers, !err, what, "it was detached%s%.100s", err ? ": " : "", why);
+    return err;
+  }
+  if (info.prog_id != hook->prog_id) {
+    int err = bpf_link_update(hook->link_fd, hook->prog_fd, NULL) == 0 ? 0 : -errno;
+    bpf_tampers_note(tampers, !err, what, "it held another program: id %u, not %u", info.prog_id,
+                     hook->prog_id);
+    if (err) return err;
+  }
+  if (net->has_former) return 0;
+  return bpf_tampers_check_pin(net->folder, bpf_net_prog_word(prog), BPF_PIN_LINK, hook->link_fd,
+                               hook->link_id, tampers);
+}
+
+int bpf_net_verify(struct bpf_net *net, struct bpf_tampers *tampers) {
+  char name[16], why[240];
+  int first = 0;
+#define CHECK(call)                                                                                \
+  do {                                                                                             \
+    int err_ = (call);                                                                             \
+    if (!first) first = err_;                                                                      \
+  } while (0)
+  if (net->maps[BPF_NET_MAP_CFGS].fd < 0) return -EBADF;
+  snprintf(name, sizeof name, "net-%d", TLX_NET_ABI_VERSION);
+  CHECK(bpf_pin_folder_make_named(net->pin_folder, name, why, net->folder));
+  for (unsigned i = 0; net->maps_pinned && i < BPF_NET_MAP_COUNT; i++)
+    CHECK(bpf_tampers_check_pin(net->folder, bpf_net_map_word(i), BPF_PIN_MAP, net->maps[i].fd,
+                                net->maps[i].id, tampers));
+  CHECK(bpf_net_publish_verify(net, tampers));
+  CHECK(bpf_net_local_verify(net, tampers));
+  if (net->maps_pinned && net->cfg_fd >= 0)
+    CHECK(bpf_tampers_check_pin(net->folder, BPF_NET_CFG_PIN, BPF_PIN_MAP, net->cfg_fd, net->cfg_id,
+                                tampers));
+  for (unsigned i = 0; net->is_attached && i < BPF_NET_CGROUP_PROGS; i++)
+    CHECK(check_hook(net, i, tampers));
+  CHECK(bpf_net_devices_verify(net, tampers));
+#undef CHECK
+  return first;
+}

@@ -1,0 +1,494 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/err.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "sensor/engine_int.h"
+#include "sensor/hazards.h"
+#include "sensor/host.h"
+#include "sensor/net_addresses.h"
+#include "sensor/net_links.h"
+#include "sensor/net_own.h"
+#include "sensor/probe.h"
+
+/* How long a host that releases itself waits for its Console. */
+#define LOST_MS 60000u
+/* Hazards change slowly, and looking for them reads all of /proc. */
+#define HAZARDS_MS 30000u
+/* Of connections in other namespaces, whose owners shall hear of it within 2 s. */
+#define USER_TIMEOUT_MS 1000u
+/* Passes that follow at once upon one that found something altered; then every 5 s. */
+#define AGAIN_MAX 5u
+#define CONTAIN_SLOT 1u
+#define PCI_DRIVERS "/sys/bus/pci/drivers/"
+
+/* ---- what is around ---- */
+
+static char *net_pins(const struct core *core) {
+  char *path = NULL;
+  return asprintf(&path, "%s/net-%d", core->pin_folder, TLX_NET_ABI_VERSION) < 0 ? NULL : path;
+}
+
+/* A former process left something, or we did. */
+static bool has_pins(const struct core *core) {
+  char *path TLX_AUTOFREE = net_pins(core);
+  return path && access(path, F_OK) == 0;
+}
+
+static bool has_link(const struct net_link *links, size_t n, uint32_t index) {
+  for (size_t i = 0; i < n; i++)
+    if (links[i].index == index) return true;
+  return false;
+}
+
+static int read_surroundings(struct core_net *net) {
+  struct tlx_net_addr *local = NULL;
+  struct net_link *links = NULL;
+  size_t n_local = 0, n_links = 0;
+  int err = net_addresses_read(&local, &n_local);
+  if (!err) err = net_links_read(&links, &n_links);
+  if (err) {
+    free(local);
+    return err;
+  }
+  for (size_t i = 0; net->net && i < net->n_links; i++)
+    if (!has_link(links, n_links, net->links[i].index))
+      bpf_net_link_gone(net->net, net->links[i].index);
+  free(net->local);
+  free(net->links);
+  net->local = local;
+  net->n_local = n_local;
+  net->links = links;
+  net->n_links = n_links;
+  return 0;
+}
+
+/* Hazards that a test wants to see. */
+static uint32_t pretended_hazards(void) {
+  uint32_t found = 0;
+#ifndef TLX_RELEASE
+  const char *words = getenv("TELOVIX_TEST_HAZARDS");
+  for (unsigned i = 0; words && i < HAZARD_COUNT; i++)
+    if (strstr(words, hazard_word(i))) found |= 1u << i;
+#endif
+  return found;
+}
+
+/* A trial hurts no host: it has no hazards. */
+static void find_hazards(struct core *core) {
+  struct core_net *net = &core->net;
+  uint8_t console[ENGINE_CONSOLE_MAX][16];
+  uint64_t now_mono_ms = tlx_mono_ms(core->clock);
+  if (!core->whole_host) {
+    net->hazards = pretended_hazards();
+    net->knows_hazards = true;
+    return;
+  }
+  /* As they are when one is about to be put up; else now and then. */
+  bool is_asked = !net->net && core_contain_rule(core);
+  if (net->knows_hazards && !is_asked && now_mono_ms - net->hazards_mono_ms < HAZARDS_MS) return;
+  if (read_surroundings(net) != 0) return;
+  for (unsigned i = 0; i < core->link.n_console; i++)
+    memcpy(console[i], core->link.console[i].address, sizeof console[i]);
+  struct hazards_options options = {.proc = "/proc",
+                                    .sys = "/sys",
+                                    .console = (const uint8_t(*)[16])console,
+                                    .n_console = core->link.n_console,
+                                    .local = net->local,
+                                    .n_local = net->n_local,
+                                    .links = net->links,
+                                    .n_links = net->n_links,
+                                    .route = net_links_route};
+  net->hazards = hazards_find(&options) | pretended_hazards();
+  net->knows_hazards = true;
+  net->hazards_mono_ms = now_mono_ms;
+}
+
+static void note_step(struct rule_result *result, enum rule_reason reason, int err,
+                      const char *step) {
+  rule_result_set(result, reason);
+  result->err = err;
+  snprintf(result->step, sizeof result->step, "%s", step);
+}
+
+/* ---- taking down ---- */
+
+static void forget(struct core_net *net) {
+  bpf_net_close(net->net);
+  net->net = NULL;
+  net->is_attached = net->is_published = false;
+  net->up_mono_ms = net->proved_boot_ns = 0;
+  net->n_drifts = 0;
+  net->proof[0] = '\0';
+  net->stats = (struct tlx_net_stats){0};
+}
+
+static int open_net(struct core *core, char why[240]) {
+  struct core_net *net = &core->net;
+  char root[256];
+  bool adopted = false;
+  struct bpf_net_options options = {.pin_folder = core->pin_folder,
+                                    .cgroup_folder = core->scope_folder,
+                                    .whole_host = core->whole_host,
+                                    .btf_path = core->btf_path};
+  if (net->net) return 0;
+  if (core->whole_host) {
+    int err = host_cgroup_root(root, sizeof root);
+    if (err) {
+      snprintf(why, 240, "the root of cgroup2 is not mounted here: %s", tlx_err_text(err));
+      return err;
+    }
+    options.cgroup_folder = root;
+  }
+  int err = bpf_net_open(&options, why, &adopted, &net->net);
+  if (err) return err;
+  net->n_opened++;
+  /* What was found is in force, and nobody knows for how long without a Console: since now. */
+  if (adopted) net->up_mono_ms = tlx_mono_ms(core->clock);
+  return 0;
+}
+
+bool core_net_remove(struct core *core) {
+  struct core_net *net = &core->net;
+  static const struct tlx_net_cfg off = {.mode = TLX_NET_OFF};
+  char why[240] = "";
+  if (!net->net && !has_pins(core)) return true;
+  int err = open_net(core, why);
+  /* First everything passes, then the programs go: no packet meets half of them. */
+  if (!err) {
+    int off_err = bpf_net_publish(net->net, &off, NULL, 0);
+    err = bpf_net_remove(net->net);
+    if (off_err && !err) tlx_debug(BPF, "switching off: %s", tlx_err_text(off_err));
+  }
+  if (err) {
+    tlx_error(RULE, "the containment cannot be taken off: %s%s%s", tlx_err_text(err),
+              *why ? ": " : "", why);
+    return false;
+  }
+  tlx_notice(RULE, "the containment is off");
+  forget(net);
+  return true;
+}
+
+/* ---- putting up ---- */
+
+static bool may_put_up(struct core *core, const struct rule_contain *rule,
+                       struct rule_result *result) {
+  char words[120] = "";
+  if (core->net.net || core->net.hazards == 0 || rule->force || has_pins(core)) return true;
+  for (unsigned i = 0; i < HAZARD_COUNT; i++)
+    if (core->net.hazards >> i & 1)
+      snprintf(words + strlen(words), sizeof words - strlen(words), "%s%s", *words ? ", " : "",
+               hazard_word(i));
+  note_step(result, RULE_REASON_HAZARD, 0, words);
+  return false;
+}
+
+/* The live connection, before the first packet can be stopped. */
+static void mark_own(struct core *core) {
+  if (core->link.fd >= 0) net_own_mark(core->pin_folder, core->link.fd);
+}
+
+static bool has_user_driver(void) {
+  static const char *const drivers[] = {"vfio-pci", "uio_pci_generic", "igb_uio"};
+  for (size_t i = 0; i < sizeof drivers / sizeof *drivers; i++) {
+    char path[128];
+    /* A network card (PCI class 02) that the kernel does not see as a device. */
+    snprintf(path, sizeof path, PCI_DRIVERS "%s", drivers[i]);
+    if (hazards_has_network_card(path)) return true;
+  }
+  return false;
+}
+
+/* Every uplink gets its programs before the configuration names them; what cannot be held is a gap.
+ */
+static void follow_links(struct core *core) {
+  struct core_net *net = &core->net;
+  net->link_gaps = 0;
+  if (!core->whole_host) return;
+  for (size_t i = 0; i < net->n_links; i++) {
+    char why[240] = "";
+    if (!net_link_is_uplink(&net->links[i])) continue;
+    int err = bpf_net_link_add(net->net, net->links[i].index, why);
+    if (err == -ENODEV) continue; /* it went meanwhile */
+    if (err) {
+      net->link_gaps |=
+          1u << RULE_GAP_PACKET_SOCKET | 1u << RULE_GAP_FORWARDED | 1u << RULE_GAP_V6_RESET;
+      tlx_warn(BPF, "no programs on device %s: %s", net->links[i].name, why);
+    }
+    if (net->links[i].has_xdp) net->link_gaps |= 1u << RULE_GAP_XDP;
+  }
+  if (has_user_driver()) net->link_gaps |= 1u << RULE_GAP_XDP;
+}
+
+static int netns_cookie(__u64 *ret_cookie) {
+  socklen_t len = sizeof *ret_cookie;
+  int fd TLX_AUTOCLOSE = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, ret_cookie, &len) != 0) return -errno;
+  return 0;
+}
+
+static int publish(struct core *core, const struct rule_contain *rule) {
+  struct core_net *net = &core->net;
+  struct tlx_net_cfg cfg = {
+      .mode = rule->mode, .slot = CONTAIN_SLOT, .user_timeout_ms = USER_TIMEOUT_MS};
+  if (net->is_published && rule_contain_equal(rule, &net->published)) return 0;
+  int err = netns_cookie(&cfg.host_netns_cookie);
+  if (!err) err = bpf_net_publish(net->net, &cfg, rule->allow, rule->n_allow);
+  if (err) return err;
+  if (!net->is_published && !net->up_mono_ms)
+    tlx_notice(RULE, "containment in force: %s", core->whole_host ? "whole host" : "trial scope");
+  net->published = *rule;
+  net->is_published = true;
+  if (!net->up_mono_ms) net->up_mono_ms = tlx_mono_ms(core->clock);
+  struct net_sweep_options options = {
+      .rule = rule, .scope_folder = core->scope_folder, .proc = "/proc"};
+  net->sweep = (struct net_sweep_result){0};
+  /* At boot there is no session yet, and an observed one goes on. */
+  if (core->is_boot || rule->mode != TLX_NET_ENFORCE) return 0;
+  net_sweep(&options, &net->sweep);
+  tlx_notice(RULE, "%u sessions ended in %u network namespaces, %u not entered",
+             net->sweep.n_destroyed, net->sweep.n_spaces, net->sweep.n_skipped);
+  return 0;
+}
+
+/* From nothing, or from what is there already, to |rule| in force. */
+static int put_up(struct core *core, const struct rule_contain *rule, char step[240]) {
+  struct core_net *net = &core->net;
+  int err = open_net(core, step);
+  if (!err && !net->is_attached) err = bpf_net_attach(net->net, step);
+  if (err) return err;
+  net->is_attached = true;
+  mark_own(core);
+  err = bpf_net_set_local(net->net, net->local, net->n_local);
+  if (err) {
+    snprintf(step, 240, "the addresses of this host: %s", tlx_err_text(err));
+    return err;
+  }
+  follow_links(core);
+  err = publish(core, rule);
+  if (err) snprintf(step, 240, "it cannot be published: %s", tlx_err_text(err));
+  return err;
+}
+
+/* ---- gaps ---- */
+
+static uint32_t gaps_of(const struct core *core) {
+  const struct core_net *net = &core->net;
+  uint32_t layers = bpf_net_layers(net->net), gaps = net->link_gaps;
+  if (!core->whole_host) gaps |= 1u << RULE_GAP_TRIAL_SCOPE | 1u << RULE_GAP_PACKET_SOCKET;
+  if (core->whole_host && !(layers >> BPF_NET_LAYER_TC & 1))
+    gaps |= 1u << RULE_GAP_PACKET_SOCKET | 1u << RULE_GAP_FORWARDED | 1u << RULE_GAP_V6_RESET;
+  if (!(layers >> BPF_NET_LAYER_CONNECT & 1)) gaps |= 1u << RULE_GAP_SLOW_ERRORS;
+  if (net->sweep.lacks_diag || net->sweep.err) gaps |= 1u << RULE_GAP_NO_TCP_DIAG;
+  if (net->sweep.n_skipped) gaps |= 1u << RULE_GAP_NAMESPACE_NOT_ENTERED;
+  return gaps;
+}
+
+/* ---- the proof ---- */
+
+static void choose_console(struct core *core, struct probe_options *options) {
+  struct sockaddr_storage peer;
+  socklen_t len = sizeof peer;
+  uint8_t address[16];
+  uint16_t port;
+  /* The one that the link is connected to comes first. */
+  if (core->link.fd >= 0 && getpeername(core->link.fd, (struct sockaddr *)&peer, &len) == 0 &&
+      net_address_of((struct sockaddr *)&peer, address, &port)) {
+    struct probe_console *to = &options->console[!net_address_is_v4(address)];
+    options->console_is_local |= net_address_is_local(address, core->net.local, core->net.n_local);
+    if (!options->console_is_local) {
+      memcpy(to->address, address, sizeof address);
+      to->port = port;
+    }
+  }
+  for (unsigned i = 0; i < core->link.n_console; i++) {
+    const uint8_t *known = core->link.console[i].address;
+    struct probe_console *to = &options->console[!net_address_is_v4(known)];
+    bool is_local = net_address_is_local(known, core->net.local, core->net.n_local);
+    options->console_is_local |= is_local;
+    if (is_local || to->port) continue;
+    memcpy(to->address, known, sizeof to->address);
+    to->port = core->link.console[i].port;
+  }
+}
+
+static enum probe_verdict prove(struct core *core, const struct rule_contain *rule) {
+  struct core_net *net = &core->net;
+  struct probe_options options = {.net = net->net,
+                                  .pin_folder = core->pin_folder,
+                                  .scope_folder = core->scope_folder,
+                                  .rule = rule,
+                                  .local = net->local,
+                                  .n_local = net->n_local};
+  struct probe probe;
+  choose_console(core, &options);
+  net->proof[0] = '\0';
+  int err = probe_run(&options, &probe);
+  if (err) {
+    snprintf(net->proof, sizeof net->proof, "it could not be tried: %s", tlx_err_text(err));
+    return PROBE_FAILED;
+  }
+  bool has_connect = bpf_net_layers(net->net) >> BPF_NET_LAYER_CONNECT & 1;
+  return probe_judge(&probe, rule->mode, has_connect, net->proof, sizeof net->proof);
+}
+
+static void conclude(struct core *core, const struct rule_contain *rule,
+                     struct rule_result *result) {
+  struct core_net *net = &core->net;
+  result->gaps = gaps_of(core);
+  if (core->is_boot) {
+    rule_result_set(result, RULE_REASON_UNPROVED);
+    return;
+  }
+  switch (prove(core, rule)) {
+  case PROBE_HOLDS:
+    net->proved_boot_ns = tlx_boot_ns(core->clock);
+    net->n_drifts = 0;
+    result->state = result->gaps ? RULE_PARTIAL : RULE_APPLIED;
+    return;
+  case PROBE_NO_CONSOLE:
+    net->n_drifts = 0;
+    note_step(result, RULE_REASON_CONSOLE_SILENT, 0, net->proof);
+    return;
+  default:
+    break;
+  }
+  /* Attached and published anew in the next pass, whatever our books say. */
+  bool was_proved = net->proved_boot_ns != 0;
+  tlx_error(RULE, "the containment is not proved, putting it up anew: %s", net->proof);
+  net->is_attached = net->is_published = false;
+  net->n_drifts++;
+  note_step(result, was_proved ? RULE_REASON_DRIFT : RULE_REASON_NOT_PROVED, 0, net->proof);
+}
+
+/* ---- a pass ---- */
+
+/* Whether all is as we made it; else it has been repaired as far as it could be, and that is not
+ * proved yet. */
+static bool is_as_made(struct core *core, struct rule_result *result) {
+  struct core_net *net = &core->net;
+  unsigned n_before = core->tampers.n;
+  if (!net->is_attached || !net->is_published) return true;
+  int err = bpf_net_verify(net->net, &core->tampers);
+  if (!err && core->tampers.n == n_before) return true;
+  core->repaired_boot_ns = tlx_boot_ns(core->clock);
+  note_step(result, RULE_REASON_DRIFT, err,
+            core->tampers.n > n_before ? core->tampers.list[n_before].what : tlx_err_text(err));
+  if (err) net->is_attached = net->is_published = false;
+  net->n_drifts++;
+  return false;
+}
+
+static bool is_lost(const struct core *core, const struct rule_contain *rule) {
+  const struct core_net *net = &core->net;
+  uint64_t since_mono_ms = net->up_mono_ms;
+  /* One that refuses us is there: what it revoked stays contained. */
+  if (!rule->release_when_lost || rule->mode != TLX_NET_ENFORCE || !since_mono_ms ||
+      core->is_boot || core->link.is_refused)
+    return false;
+  if (core->link.seen_mono_ms > since_mono_ms) since_mono_ms = core->link.seen_mono_ms;
+  return tlx_mono_ms(core->clock) - since_mono_ms >= LOST_MS;
+}
+
+static bool was_lost(const struct core *core) {
+  return core->net.has_lost && memcmp(&core->net.lost, &core->name, sizeof core->name) == 0;
+}
+
+static void release_by_itself(struct core *core, struct rule_result *result) {
+  if (!was_lost(core))
+    tlx_notice(RULE, "no Console for %u s: the containment is released, as its rule says",
+               LOST_MS / 1000);
+  core->net.is_settled = core_net_remove(core);
+  core->net.has_lost = true;
+  core->net.lost = core->name;
+  rule_result_set(result, RULE_REASON_LOST_CONSOLE);
+}
+
+static void hold(struct core *core, const struct rule_contain *rule, struct rule_result *result) {
+  struct core_net *net = &core->net;
+  char step[240] = "";
+  if (was_lost(core) || is_lost(core, rule)) {
+    release_by_itself(core, result);
+    return;
+  }
+  if (!may_put_up(core, rule, result)) {
+    net->is_settled = true;
+    return;
+  }
+  /* Before the comparison: programs on a device that went are not missing. */
+  int err = read_surroundings(net);
+  if (err) snprintf(step, sizeof step, "addresses and devices cannot be read");
+  bool was_made = is_as_made(core, result);
+  if (!err) err = put_up(core, rule, step);
+  if (err) {
+    bool is_denied = err == -EPERM || err == -EACCES || err == -EOPNOTSUPP;
+    note_step(result,
+              is_denied && !net->up_mono_ms ? RULE_REASON_NO_ENFORCEMENT : RULE_REASON_STEP_FAILED,
+              err, step);
+    tlx_error(RULE, "the containment cannot be put in force: %s: %s", step, tlx_err_text(err));
+    net->proved_boot_ns = 0;
+    /* Whatever is half made goes, unless it holds something. */
+    if (!net->up_mono_ms) net->is_settled = core_net_remove(core);
+    return;
+  }
+  net->is_settled = true;
+  if (was_made)
+    conclude(core, rule, result);
+  else
+    result->gaps = gaps_of(core);
+}
+
+static void refuse_others(struct core *core, const struct core_rule *first) {
+  struct rule_result *result = calloc(1, sizeof *result);
+  for (size_t i = 0; result && i < core->n_rules; i++) {
+    struct core_rule *rule = core->rules[i];
+    if (rule->kind != RULE_KIND_CONTAIN || rule == first) continue;
+    *result = (struct rule_result){.state = RULE_PENDING};
+    if (!rule->is_known)
+      rule_result_set(result, RULE_REASON_UNKNOWN_TEMPLATE);
+    else if (rule->contain)
+      rule_result_set(result, RULE_REASON_ONE_CONTAINMENT);
+    else
+      note_step(result, RULE_REASON_BAD_ALLOW, 0, rule->result.step);
+    core_note_result(core, rule, result);
+  }
+  free(result);
+}
+
+void core_net_pass(struct core *core) {
+  struct core_net *net = &core->net;
+  struct core_rule *rule = core_contain_rule(core);
+  net->wants_again = false;
+  if (!core->is_boot) find_hazards(core);
+  /* Without a word of the Console what a former process had in force stays. */
+  if (!core->has_name) return;
+  refuse_others(core, rule);
+  if (!rule) {
+    net->is_settled = core_net_remove(core);
+    return;
+  }
+  struct rule_result *result = calloc(1, sizeof *result);
+  if (!result) return;
+  result->state = RULE_PENDING;
+  hold(core, rule->contain, result);
+  core_note_result(core, rule, result);
+  net->wants_again = net->n_drifts && net->n_drifts <= AGAIN_MAX;
+  if (net->net) (void)bpf_net_stats(net->net, &net->stats);
+  free(result);
+}
+
+void core_net_done(struct core *core) {
+  forget(&core->net);
+  free(core->net.local);
+  free(core->net.links);
+  if (core->link.fd >= 0) close(core->link.fd);
+  core->link.fd = -1;
+}

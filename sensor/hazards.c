@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "sensor/hazards.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/bytes.h"
+#include "common/cleanup.h"
+#include "common/file.h"
+#include "sensor/net_addresses.h"
+
+#define CONSOLE_COMM "telovix-console" /* 15 characters: a comm holds it whole */
+#define LAYERS_MAX 8                   /* of device mapper and RAID, one above the other */
+
+static const struct {
+  const char *word, *text;
+} hazards[HAZARD_COUNT] = {
+#define X(name, word, text) [HAZARD_##name] = {word, text},
+    HAZARD_MAP(X)
+#undef X
+};
+
+const char *hazard_word(enum hazard hazard) {
+  return hazards[hazard].word;
+}
+
+const char *hazard_text(enum hazard hazard) {
+  return hazards[hazard].text;
+}
+
+/* ---- the root file system ---- */
+
+static bool is_network_type(const char *type, const char *options) {
+  static const char *const types[] = {"nfs", "nfs4",           "cifs",       "smb3", "ceph",
+                                      "afs", "fuse.glusterfs", "fuse.sshfs", NULL};
+  for (const char *const *at = types; *at; at++)
+    if (strcmp(type, *at) == 0) return true;
+  /* 9p over virtio is a folder of the machine below; over TCP it is the network. */
+  return strcmp(type, "9p") == 0 && (strstr(options, "trans=tcp") || strstr(options, "trans=rdma"));
+}
+
+bool hazards_root_parse(const char *line, bool *ret_is_network, char *device, size_t size) {
+  char number[32], mount[8], type[64], options[1024] = "";
+  const char *rest = strstr(line, " - ");
+  if (!rest || sscanf(line, "%*s %*s %31s %*s %7s", number, mount) != 2 ||
+      strcmp(mount, "/") != 0 || sscanf(rest, " - %63s %*s %1023s", type, options) < 1)
+    return false;
+  *ret_is_network = is_network_type(type, options);
+  snprintf(device, size, "%s", strncmp(number, "0:", 2) == 0 ? "" : number);
+  return true;
+}
+
+bool hazards_block_is_network(const char *path) {
+  static const char *const parts[] = {"/session",       "/block/nbd", "/block/rbd", "/block/etherd",
+                                      "/nvme-fabrics/", "/drbd",      NULL};
+  for (const char *const *at = parts; *at; at++)
+    if (strstr(path, *at)) return true;
+  return false;
+}
+
+static bool block_is_network(const char *folder, unsigned layers) {
+  char path[PATH_MAX], slaves[PATH_MAX];
+  if (!realpath(folder, path)) return false;
+  if (hazards_block_is_network(path)) return true;
+  if (!layers || snprintf(slaves, sizeof slaves, "%s/slaves", path) >= (int)sizeof slaves)
+    return false;
+  DIR *entries = opendir(slaves);
+  bool is_network = false;
+  for (struct dirent *entry; entries && !is_network && (entry = readdir(entries));) {
+    char *below TLX_AUTOFREE = NULL;
+    if (*entry->d_name != '.' && asprintf(&below, "%s/%s", slaves, entry->d_name) > 0)
+      is_network = block_is_network(below, layers - 1);
+  }
+  if (entries) closedir(entries);
+  return is_network;
+}
+
+static bool has_network_root(const struct hazards_options *options) {
+  char path[PATH_MAX], device[32] = "", *line TLX_AUTOFREE = NULL;
+  bool is_network = false;
+  size_t size = 0;
+  snprintf(path, sizeof path, "%s/1/mountinfo", options->proc);
+  FILE *mounts TLX_AUTOFCLOSE = fopen(path, "re");
+  while (mounts && getline(&line, &size, mounts) > 0)
+    (void)hazards_root_parse(line, &is_network, device, sizeof device);
+  if (is_network || !*device) return is_network;
+  snprintf(path, sizeof path, "%s/dev/block/%s", options->sys, device);
+  return block_is_network(path, LAYERS_MAX);
+}
+
+/* ---- the Console ---- */
+
+static bool console_runs(const char *proc) {
+  DIR *entries = opendir(proc);
+  bool runs = false;
+  for (struct dirent *entry; entries && !runs && (entry = readdir(entries));) {
+    struct tlx_buf comm TLX_CLEANUP(tlx_buf_done) = {0};
+    char path[PATH_MAX];
+    if (!isdigit((unsigned char)*entry->d_name)) continue;
+    snprintf(path, sizeof path, "%s/%.16s/comm", proc, entry->d_name);
+    if (tlx_file_read(path, 64, &comm) != 0) continue;
+    runs = comm.len == sizeof CONSOLE_COMM && memcmp(comm.data, CONSOLE_COMM "\n", comm.len) == 0;
+  }
+  if (entries) closedir(entries);
+  return runs;
+}
+
+static bool console_is_local(const struct hazards_options *options) {
+  for (size_t i = 0; i < options->n_console; i++)
+    if (net_address_is_local(options->console[i], options->local, options->n_local)) return true;
+  return false;
+}
+
+static bool uplink_is_tunnel(const struct hazards_options *options) {
+  for (size_t i = 0; i < options->n_console; i++) {
+    uint32_t index = options->route(options->console[i]);
+    for (size_t k = 0; k < options->n_links; k++)
+      if (index && options->links[k].index == index && net_link_is_tunnel(&options->links[k]))
+        return true;
+  }
+  return false;
+}
+
+uint32_t hazards_find(const struct hazards_options *options) {
+  uint32_t found = 0;
+  if (console_is_local(options) || console_runs(options->proc)) found |= 1u << HAZARD_CONSOLE_HOST;
+  if (has_network_root(options)) found |= 1u << HAZARD_NETWORK_ROOT;
+  if (uplink_is_tunnel(options)) found |= 1u << HAZARD_UPLINK_TUNNEL;
+  return found;
+}
+
+/* ---- network cards that the kernel does not drive ---- */
+
+bool hazards_has_network_card(const char *folder) {
+  DIR *entries = opendir(folder);
+  bool found = false;
+  for (struct dirent *entry; entries && !found && (entry = readdir(entries));) {
+    struct tlx_buf class TLX_CLEANUP(tlx_buf_done) = {0};
+    char *path TLX_AUTOFREE = NULL;
+    if (!strchr(entry->d_name, ':') || asprintf(&path, "%s/%s/class", folder, entry->d_name) < 0)
+      continue;
+    found = tlx_file_read(path, 64, &class) == 0 && class.len >= 4 &&
+            memcmp(class.data, "0x02", 4) == 0;
+  }
+  if (entries) closedir(entries);
+  return found;
+}

@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "net_bed.h"
+#include "rpc/pb_scan.h"
+#include "sensor/engine_rules.h"
+#include "sensor/net_addresses.h"
+#include "sensor/net_own.h"
+#include "sensor/probe.h"
+#include "telovix/v1/policy.pb-c.h"
+
+/* The network part of a pass with the running kernel: what is told of a containment is what the
+ * kernel does. The test's process is in the cgroup of the trial; the Console is the peer, in
+ * another network namespace. */
+
+struct world {
+  struct net_bed bed;
+  struct tlx_clock_fake clock;
+  struct core *core;
+  uint64_t generation;
+};
+static struct world world;
+
+static void enter_cgroup(void) {
+  char path[256];
+  snprintf(path, sizeof path, "%s/cgroup.procs", world.bed.bed.cgroup);
+  int fd = open(path, O_WRONLY | O_CLOEXEC);
+  cr_assert(fd >= 0 && write(fd, "0", 1) == 1);
+  close(fd);
+}
+
+static void open_core(void) {
+  struct bpf_caps_paths paths = {.btf = "/sys/kernel/btf/vmlinux",
+                                 .securityfs = "/sys/kernel/security",
+                                 .bpffs = world.bed.bed.bpffs};
+  struct engine_options options = {.clock = &world.clock.clock,
+                                   .state_folder = world.bed.bed.folder,
+                                   .scope_folder = world.bed.bed.cgroup,
+                                   .paths = &paths};
+  world.core = calloc(1, sizeof *world.core);
+  cr_assert_eq(core_init(world.core, &options), 0);
+  world.core->net_only = true;
+}
+
+static void close_core(void) {
+  if (!world.core) return;
+  core_done(world.core);
+  free(world.core);
+  world.core = NULL;
+}
+
+static void begin(void) {
+  memset(&world, 0, sizeof world);
+  tlx_clock_fake_init(&world.clock, 1700000000000, 1000, 1000000);
+  net_bed_ground(&world.bed);
+  net_bed_peer(&world.bed);
+  enter_cgroup();
+  open_core();
+}
+
+static void end(void) {
+  if (world.core) (void)core_net_remove(world.core);
+  close_core();
+  net_bed_end(&world.bed);
+}
+
+/* ---- what is wanted ---- */
+
+struct want {
+  const char *allow[4];
+  unsigned n_allow, n_rules;
+  bool release_when_lost, force;
+};
+
+static struct desired *make_desired(const struct want *want) {
+  struct tlx_buf packed[2] = {0};
+  struct tlx_bytes bytes[2];
+  struct desired_name name = {.generation = ++world.generation};
+  struct desired *desired = NULL;
+  for (unsigned i = 0; i < want->n_rules; i++) {
+    Telovix__V1__EnforcementPolicy policy = TELOVIX__V1__ENFORCEMENT_POLICY__INIT;
+    Telovix__V1__NetworkContainment contain = TELOVIX__V1__NETWORK_CONTAINMENT__INIT;
+    char rule_id[32];
+    uint8_t revision[16] = {(uint8_t)world.generation};
+    snprintf(rule_id, sizeof rule_id, "rule_000000000000000%u", i);
+    contain.allow = (char **)want->allow;
+    contain.n_allow = want->n_allow;
+    contain.force = want->force;
+    contain.on_lost_console = want->release_when_lost
+                                  ? TELOVIX__V1__ON_LOST_CONSOLE__ON_LOST_CONSOLE_RELEASE
+                                  : TELOVIX__V1__ON_LOST_CONSOLE__ON_LOST_CONSOLE_KEEP;
+    policy.rule_id = rule_id;
+    policy.template_ = (char[]){"network-containment"};
+    policy.mode = TELOVIX__V1__RULE_MODE__RULE_MODE_ENFORCE;
+    policy.revision = (ProtobufCBinaryData){sizeof revision, revision};
+    policy.network_containment = &contain;
+    tlx_pb_pack(&policy.base, &packed[i]);
+    bytes[i] = (struct tlx_bytes){packed[i].data, packed[i].len};
+  }
+  desired_digest(bytes, want->n_rules, name.digest);
+  cr_assert_eq(desired_new(&name, bytes, want->n_rules, &desired), 0);
+  for (unsigned i = 0; i < want->n_rules; i++)
+    tlx_buf_done(&packed[i]);
+  return desired;
+}
+
+/* The Console at the peer, or at an address where nobody is. */
+static void link_to(const char *address) {
+  struct sockaddr_in v4 = {.sin_family = AF_INET};
+  uint16_t port;
+  world.core->link.n_console = 0;
+  if (!address) return;
+  cr_assert_eq(inet_pton(AF_INET, address, &v4.sin_addr), 1);
+  cr_assert(net_address_of((struct sockaddr *)&v4, world.core->link.console[0].address, &port));
+  world.core->link.console[0].port = NET_PORT;
+  world.core->link.n_console = 1;
+}
+
+/* A pass of the network part alone. */
+static const struct rule_result *pass(const struct want *want) {
+  struct desired *desired = want ? make_desired(want) : NULL;
+  world.core->tampers.n = 0;
+  if (desired) cr_assert_eq(core_take_desired(world.core, desired), 0);
+  core_net_pass(world.core);
+  desired_free(desired);
+  return world.core->n_rules ? &world.core->rules[0]->result : NULL;
+}
+
+static const struct rule_result *contain(const struct want *want) {
+  const struct rule_result *result = pass(want);
+  if (result->reason == RULE_REASON_NO_ENFORCEMENT) cr_skip_test("%s", result->step);
+  return result;
+}
+
+static const struct want plain = {.n_rules = 1}, nothing = {.n_rules = 0};
+#define TRIAL_GAPS (1u << RULE_GAP_TRIAL_SCOPE | 1u << RULE_GAP_PACKET_SOCKET)
+
+static int talk(const char *address) {
+  return net_talk(&world.bed, strchr(address, ':') ? AF_INET6 : AF_INET, SOCK_STREAM, address,
+                  NET_PORT, 0);
+}
+
+static bool has_pins(void) {
+  char path[256];
+  snprintf(path, sizeof path, "%s/net-1", world.bed.bed.pins);
+  return access(path, F_OK) == 0;
+}
+
+/* ---- tests ---- */
+
+Test(contain, nothing_is_loaded_before_it_is_wanted, .fini = end) {
+  begin();
+  pass(NULL);
+  cr_assert_null(world.core->net.net);
+  cr_assert_not(has_pins());
+  pass(&nothing);
+  cr_assert_null(world.core->net.net);
+  cr_assert_not(has_pins());
+  cr_assert(world.core->net.is_settled);
+}
+
+Test(contain, is_proved_and_partial_in_a_trial, .fini = end) {
+  begin();
+  link_to(NET_PEER4);
+  const struct rule_result *result = contain(&plain);
+  cr_assert_eq(result->state, RULE_PARTIAL, "%s %s %s", rule_reason_word(result->reason),
+               result->step, world.core->net.proof);
+  cr_expect_eq(result->gaps, TRIAL_GAPS, "%x", result->gaps);
+  cr_expect_neq(world.core->net.proved_boot_ns, 0);
+  cr_expect_eq(talk(NET_PEER4), -EPERM);
+  cr_expect_eq(talk(NET_PEER6), -EPERM);
+  pass(&nothing);
+  cr_expect_not(has_pins());
+  cr_expect(world.core->net.is_settled);
+  cr_expect_eq(talk(NET_PEER4), 0);
+}
+
+Test(contain, waits_with_its_word_for_an_answer_of_the_console, .fini = end) {
+  begin();
+  link_to("10.77.0.77");
+  const struct rule_result *result = contain(&plain);
+  cr_expect_eq(result->reason, RULE_REASON_CONSOLE_SILENT, "%s", rule_reason_word(result->reason));
+  cr_expect_eq(result->state, RULE_PENDING);
+  cr_expect_eq(talk(NET_PEER4), -EPERM);
+  link_to(NULL);
+  cr_expect_eq(pass(NULL)->reason, RULE_REASON_CONSOLE_SILENT);
+  link_to(NET_PEER4);
+  cr_expect_eq(pass(NULL)->state, RULE_PARTIAL);
+}
+
+/* There is nobody to tell apart from: loopback is everybody's. */
+Test(contain, is_proved_with_a_console_on_this_host, .fini = end) {
+  begin();
+  link_to(NET_OWN4);
+  const struct rule_result *result = contain(&plain);
+  cr_expect_eq(result->state, RULE_PARTIAL, "%s %s", rule_reason_word(result->reason),
+               world.core->net.proof);
+}
+
+Test(contain, an_allow_list_is_replaced, .fini = end) {
+  begin();
+  link_to(NET_PEER4);
+  struct want want = {.n_rules = 1, .n_allow = 1, .allow = {"out:" NET_PEER4 "/32,7001/tcp"}};
+  const struct rule_result *result = contain(&want);
+  cr_expect_eq(result->state, RULE_PARTIAL, "%s %s", rule_reason_word(result->reason),
+               world.core->net.proof);
+  cr_expect_eq(talk(NET_PEER4), 0);
+  cr_expect_eq(talk(NET_PEER6), -EPERM);
+  int fd = net_connect(&world.bed, AF_INET, SOCK_STREAM, NET_PEER4, NET_PORT, 0, 1000);
+  cr_assert_geq(fd, 0);
+  cr_assert_eq(net_echo(fd, 1000), 0);
+  cr_expect_eq(pass(&plain)->state, RULE_PARTIAL);
+  cr_expect_eq(talk(NET_PEER4), -EPERM);
+  char byte;
+  cr_expect(recv(fd, &byte, 1, MSG_DONTWAIT) < 0 && errno == ECONNABORTED, "%s", strerror(errno));
+  close(fd);
+  struct want bad = {.n_rules = 1, .n_allow = 1, .allow = {"sideways:10.0.0.0/8"}};
+  result = pass(&bad);
+  cr_expect_eq(result->reason, RULE_REASON_BAD_ALLOW);
+  cr_expect(strstr(result->step, "sideways"), "%s", result->step);
+}
+
+Test(contain, open_sessions_end_but_not_ours, .fini = end) {
+  begin();
+  link_to(NET_PEER4);
+  char byte;
+  int theirs = net_connect(&world.bed, AF_INET, SOCK_STREAM, NET_PEER4, NET_PORT, 0, 1000);
+  int v6 = net_connect(&world.bed, AF_INET6, SOCK_STREAM, NET_PEER6, NET_PORT, 0, 1000);
+  int udp = net_connect(&world.bed, AF_INET, SOCK_DGRAM, NET_PEER4, NET_PORT, 0, 1000);
+  int ours = net_connect(&world.bed, AF_INET, SOCK_STREAM, NET_PEER4, NET_PORT, 0, 1000);
+  cr_assert(theirs >= 0 && v6 >= 0 && udp >= 0 && ours >= 0);
+  cr_assert(net_echo(theirs, 1000) == 0 && net_echo(v6, 1000) == 0 && net_echo(ours, 1000) == 0);
+  world.core->link.fd = dup(ours);
+  contain(&plain);
+  cr_expect_eq(world.core->net.sweep.err, 0, "%d", world.core->net.sweep.err);
+  if (world.core->net.sweep.lacks_diag) cr_skip_test("this kernel cannot end sessions");
+  cr_expect_eq(world.core->net.sweep.n_spaces, 1);
+  cr_expect(recv(theirs, &byte, 1, MSG_DONTWAIT) < 0 && errno == ECONNABORTED);
+  cr_expect(recv(v6, &byte, 1, MSG_DONTWAIT) < 0 && errno == ECONNABORTED);
+  cr_expect(recv(udp, &byte, 1, MSG_DONTWAIT) < 0 && errno == ECONNABORTED);
+  cr_expect_eq(net_echo(ours, 2000), 0, "the own session goes on");
+  close(theirs), close(v6), close(udp), close(ours);
+}
+
+/* Each alteration is unknown at once, and repaired before the next word. */
+static void alter_and_look(const char *what, void (*alter)(void)) {
+  cr_assert_eq(pass(NULL)->state, RULE_PARTIAL, "before %s", what);
+  alter();
+  const struct rule_result *result = pass(NULL);
+  cr_expect_eq(result->state, RULE_UNKNOWN, "%s: %d %s", what, result->state,
+               rule_reason_word(result->reason));
+  cr_expect_eq(result->reason, RULE_REASON_DRIFT, "%s", what);
+  cr_expect(world.core->net.wants_again);
+  for (unsigned i = 0; i < 3 && result->state != RULE_PARTIAL; i++)
+    result = pass(NULL);
+  cr_expect_eq(result->state, RULE_PARTIAL, "after %s: %s %s", what,
+               rule_reason_word(result->reason), result->step);
+  cr_expect_eq(talk(NET_PEER4), -EPERM, "after %s", what);
+}
+
+static void remove_all_pins(void) {
+  cr_assert(bed_command("rm -r %s/net-1", world.bed.bed.pins));
+}
+
+static void switch_off(void) {
+  static const struct tlx_net_cfg off;
+  cr_assert_eq(bpf_net_publish(world.core->net.net, &off, NULL, 0), 0);
+}
+
+Test(contain, what_is_altered_is_unknown_and_then_repaired, .fini = end) {
+  begin();
+  link_to(NET_PEER4);
+  contain(&plain);
+  alter_and_look("the pins", remove_all_pins);
+  alter_and_look("the configuration", switch_off);
+}
+
+Test(contain, a_successor_takes_it_over_and_proves_it_anew, .fini = end) {
+  begin();
+  link_to(NET_PEER4);
+  contain(&plain);
+  close_core();
+  cr_expect_eq(talk(NET_PEER4), -EPERM, "without a sensor");
+  open_core();
+  core_net_pass(world.core);
+  cr_expect_eq(talk(NET_PEER4), -EPERM, "without a word of the Console it stays");
+  link_to(NET_PEER4);
+  cr_expect_eq(contain(&plain)->state, RULE_PARTIAL);
+  close_core();
+  open_core();
+  pass(&nothing);
+  cr_expect_not(has_pins(), "released by a successor");
+  cr_expect_eq(talk(NET_PEER4), 0);
+}
+
+Test(contain, is_released_without_a_console_when_its_rule_says_so, .fini = end) {
+  begin();
+  struct want want = {.n_rules = 1, .release_when_lost = true};
+  link_to("10.77.0.77");
+  contain(&want);
+  tlx_clock_fake_advance(&world.clock, 59999);
+  cr_expect_eq(pass(NULL)->reason, RULE_REASON_CONSOLE_SILENT);
+  world.core->link.seen_mono_ms = tlx_mono_ms(&world.clock.clock);
+  tlx_clock_fake_advance(&world.clock, 59999);
+  cr_expect_eq(pass(NULL)->reason, RULE_REASON_CONSOLE_SILENT, "it was there meanwhile");
+  tlx_clock_fake_advance(&world.clock, 1);
+  cr_expect_eq(pass(NULL)->reason, RULE_REASON_LOST_CONSOLE);
+  cr_expect_not(has_pins());
+  cr_expect_eq(talk(NET_PEER4), 0);
+  /* The Console is back: only another desired state contains again. */
+  link_to(NET_PEER4);
+  world.core->link.seen_mono_ms = tlx_mono_ms(&world.clock.clock);
+  cr_expect_eq(pass(NULL)->reason, RULE_REASON_LOST_CONSOLE);
+  cr_expect_eq(pass(&want)->state, RULE_PARTIAL);
+}
+
+Test(contain, keeps_without_a_console, .fini = end) {
+  begin();
+  link_to("10.77.0.77");
+  contain(&plain);
+  tlx_clock_fake_advance(&world.clock, 3600 * 1000);
+  cr_expect_eq(pass(NULL)->reason, RULE_REASON_CONSOLE_SILENT);
+  cr_expect_eq(talk(NET_PEER4), -EPERM);
+}
+
+Test(contain, there_is_one, .fini = end) {
+  begin();
+  link_to(NET_PEER4);
+  struct want two = {.n_rules = 2};
+  cr_expect_eq(contain(&two)->state, RULE_PARTIAL);
+  cr_expect_eq(world.core->rules[1]->result.reason, RULE_REASON_ONE_CONTAINMENT);
+  cr_expect_eq(world.core->rules[1]->result.state, RULE_REFUSED);
+}
+
+Test(contain, at_boot_it_is_in_force_and_not_said_to_be_proved, .fini = end) {
+  begin();
+  world.core->is_boot = true;
+  const struct rule_result *result = contain(&plain);
+  cr_expect_eq(result->reason, RULE_REASON_UNPROVED, "%s %s", rule_reason_word(result->reason),
+               result->step);
+  cr_expect_eq(result->state, RULE_PENDING);
+  cr_expect_eq(world.core->net.proved_boot_ns, 0);
+  cr_expect_eq(talk(NET_PEER4), -EPERM);
+}
+
+Test(contain, a_hazard_refuses_it_without_force, .fini = end) {
+  begin();
+  cr_assert_eq(setenv("TELOVIX_TEST_HAZARDS", "network_root", 1), 0);
+  const struct rule_result *result = pass(&plain);
+  cr_expect_eq(result->reason, RULE_REASON_HAZARD);
+  cr_expect(strstr(result->step, "network_root"), "%s", result->step);
+  cr_expect_not(has_pins());
+  link_to(NET_PEER4);
+  struct want forced = {.n_rules = 1, .force = true};
+  cr_expect_eq(contain(&forced)->state, RULE_PARTIAL);
+  cr_assert_eq(unsetenv("TELOVIX_TEST_HAZARDS"), 0);
+}
+
+/* A hook that is dead, or another's refusal, is no containment: with our programs switched off
+ * behind our back the proof itself says so, whatever the books say. */
+Test(contain, the_proof_finds_a_dead_hook, .fini = end) {
+  begin();
+  link_to(NET_PEER4);
+  contain(&plain);
+  switch_off();
+  struct probe probe;
+  struct probe_options options = {.net = world.core->net.net,
+                                  .pin_folder = world.core->pin_folder,
+                                  .scope_folder = world.core->scope_folder,
+                                  .rule = world.core->rules[0]->contain,
+                                  .local = world.core->net.local,
+                                  .n_local = world.core->net.n_local};
+  memcpy(options.console[0].address, world.core->link.console[0].address, 16);
+  options.console[0].port = NET_PORT;
+  char why[240] = "";
+  cr_assert_eq(probe_run(&options, &probe), 0);
+  cr_expect_eq(probe_judge(&probe, TLX_NET_ENFORCE, true, why, sizeof why), PROBE_LEAKS, "%s", why);
+  cr_expect_eq(probe.families[0].own.outcome, PROBE_PASSED);
+  cr_expect_eq(probe.families[0].tcp.outcome, PROBE_PASSED);
+}

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Containment on a real kernel through the whole product: `--bed trial` in namespaces and a cgroup of this machine, `--bed 6.1`
+and `--bed 6.12` in guests of test/vm on the whole host. Without the option all of them."""
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+for folder in (HERE, HERE.parent / "harness", HERE.parent / "vm"):
+    sys.path.insert(0, str(folder))
+import bed as beds  # noqa: E402 -- the folders are added first
+
+
+def pytest_addoption(parser):
+    parser.addoption("--bed", action="append", choices=sorted(beds.BEDS), help="which kinds of bed; several times")
+
+
+def pytest_configure(config):
+    if os.environ.get("TELOVIX_HOST_SCOPE") == "1":
+        raise pytest.UsageError("these tests run outside of the guests that they start")
+    if os.geteuid() != 0:
+        raise pytest.UsageError("network namespaces and cgroups need root")
+    if set(config.getoption("--bed") or beds.BEDS) - {"trial"}:
+        subprocess.run([HERE.parent / "vm/fetch-kernels"], check=True)
+
+
+def pytest_generate_tests(metafunc):
+    if "bed" in metafunc.fixturenames:
+        metafunc.parametrize("bed", metafunc.config.getoption("--bed") or sorted(beds.BEDS), indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def bed(request):
+    """One for all files: a guest takes half a minute to come up with its sensor."""
+    made = beds.BEDS[request.param]()
+    yield made
+    made.close()
+
+
+@pytest.fixture(autouse=True)
+def tells_what_the_sensor_said(request):
+    """Into the report of a test that fails."""
+    bed = request.getfixturevalue("bed") if "bed" in request.fixturenames else None
+    before = len(bed.log()) if bed else 0
+    yield
+    if bed:
+        print(f"---- the sensor:\n{bed.log()[before:][-6000:]}")

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Containment as the host's own root sees and handles it: status, lift, restore."""
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+import telovix
+from telovix import wait_for
+
+# Prints what became of a connection to an address where nobody is.
+ASK = """import errno, socket, sys
+with socket.socket() as s:
+    s.settimeout(1)
+    try:
+        s.connect(("192.0.2.1", 9))
+        print("connected")
+    except OSError as e:
+        print(errno.errorcode.get(e.errno, "silence"))
+"""
+
+
+def program(sensor, *words, **options):
+    """A command of the program beside the running sensor, or without one."""
+    argv = [telovix.BUILD / "sensor/telovix-sensor", words[0], "--state", sensor.state, *words[1:]]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, **options)
+
+
+def scoped(sensor, command):
+    return program(sensor, command, "--cgroup", sensor.cgroup.path, "--bpffs", sensor.bpffs)
+
+
+def status(sensor):
+    return json.loads(program(sensor, "status", "-o", "json").stdout)
+
+
+def is_cut(sensor):
+    """Whether a process of the scope gets the hook's error."""
+    argv = ["sh", "-c", f'echo $$ >"{sensor.cgroup.path}/cgroup.procs" && exec "$@"', "sh", "/usr/bin/python3", "-c", ASK]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=30).stdout.strip() == "EPERM"
+
+
+@pytest.fixture
+def contained(running):
+    result = running.ctl("contain", "web-1", "--wait", "--accept-partial", check=False)
+    if result.returncode and "no_enforcement" in result.stdout + result.stderr:
+        pytest.skip(result.stderr)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return running
+
+
+def test_status_shows_containment_coverage_and_proof(contained):
+    sensor = contained.node
+    assert is_cut(sensor)
+    found = status(sensor)
+    containment = found["containment"]
+    assert containment["wanted"] and containment["inForce"] and containment["provedAt"]
+    assert containment["proofLacks"] == "" and containment["hazards"] == []
+    attached = {layer["name"]: layer["attached"] for layer in containment["layers"]}
+    assert attached == {"cgroup_skb": True, "connect": True, "tc": False}
+    (rule,) = found["rules"]
+    assert rule["state"] == "partial"
+    assert {gap["gap"] for gap in rule["gaps"]} == {"trial_scope", "packet_socket"}
+    table = program(sensor, "status").stdout
+    assert re.search(r"^containment +in force$", table, re.M) and "does not stop (packet_socket)" in table, table
+
+
+def test_the_proof_is_no_event_and_a_denial_is_one(contained):
+    sensor = contained.node
+    assert is_cut(sensor)
+
+    def events():
+        return [e for e in contained.ctl_json("events", "list", "--sensor", "web-1") if "NETWORK" in e["type"]]
+
+    wait_for(events, "the denial is told")
+    assert {event["path"] for event in events()} == {"192.0.2.1:9"}
+    assert status(sensor)["containment"]["denied"] >= 1
+
+
+def test_lift_tells_the_console_and_takes_everything_down(contained):
+    sensor = contained.node
+    result = scoped(sensor, "lift")
+    assert result.returncode == 0 and "the Console knows" in result.stdout, result.stdout + result.stderr
+    assert not is_cut(sensor)
+    assert status(sensor)["lifted"] is True
+    assert [(rule["state"], rule["reason"]) for rule in status(sensor)["rules"]] == [("failed", "lifted")]
+    assert contained.sensor("web-1")["healthState"] == "HEALTH_STATE_CRITICAL"
+    # Neither a restart nor a restore brings it back: only a new desired state.
+    sensor.stop()
+    assert scoped(sensor, "restore").returncode == 0
+    assert not is_cut(sensor)
+    sensor = contained.restart_sensor(sensor)
+    wait_for(lambda: [rule["reason"] for rule in status(sensor)["rules"]] == ["lifted"], "it is still lifted")
+    assert not is_cut(sensor)
+    contained.ctl("allow", "web-1", "set", "out:198.51.100.0/24", "--reason", "again")
+    wait_for(lambda: is_cut(sensor), "the new desired state is in force")
+    wait_for(lambda: status(sensor)["lifted"] is False, "it is armed again")
+
+
+def test_lift_without_a_sensor_is_told_later(contained):
+    sensor = contained.node
+    sensor.kill9()
+    assert is_cut(sensor), "it holds without a sensor"
+    result = scoped(sensor, "lift")
+    assert result.returncode == 0 and "no sensor runs" in result.stdout, result.stdout + result.stderr
+    assert not is_cut(sensor)
+    contained.restart_sensor(sensor)
+
+    def told():
+        return [e for e in contained.ctl_json("events", "list", "--sensor", "web-1") if "LIFTED" in e["type"]]
+
+    wait_for(told, "the Console hears of it")
+    assert "uid 0" in told()[0]["detail"]
+
+
+def empty(bpffs):
+    """As a boot leaves it."""
+    shutil.rmtree(bpffs / "telovix")
+
+
+def test_restore_puts_it_in_force_without_console_and_sensor(contained):
+    sensor = contained.node
+    sensor.stop()
+    contained.console.stop()
+    empty(sensor.bpffs)
+    assert not is_cut(sensor), "as after a boot"
+    result = scoped(sensor, "restore")
+    assert result.returncode == 0, result.stderr
+    assert is_cut(sensor)
+    assert "will prove it" in result.stderr
+
+
+def test_restore_fails_when_it_cannot_hold(contained, tmp_path):
+    sensor = contained.node
+    sensor.stop()
+    argv = ("--cgroup", sensor.cgroup.path, "--bpffs", tmp_path)
+    result = program(sensor, "restore", *argv)
+    assert result.returncode == 1 and "the containment is not in force" in result.stderr, result.stderr
+
+
+def test_restore_goes_without_when_the_rule_says_so(running, tmp_path):
+    result = running.ctl("contain", "web-1", "--on-lost-console", "release", "--wait", "--accept-partial", check=False)
+    if result.returncode and "no_enforcement" in result.stdout + result.stderr:
+        pytest.skip(result.stderr)
+    sensor = running.node
+    sensor.stop()
+    argv = ("--cgroup", sensor.cgroup.path, "--bpffs", tmp_path)
+    result = program(sensor, "restore", *argv)
+    assert result.returncode == 0 and "the network comes up" in result.stderr, result.stderr
+
+
+def test_restore_with_nothing_wanted(running):
+    running.node.stop()
+    result = scoped(running.node, "restore")
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_hazard_refuses_it_also_at_boot(fleet):
+    fleet.start_console()
+    sensor = fleet.start_sensor("web-1", env={"TELOVIX_TEST_HAZARDS": "network_root"})
+    wait_for(lambda: status(sensor)["containment"]["hazards"], "the hazard is seen")
+    # Without force the Console refuses already, once it knows.
+    wait_for(lambda: fleet.sensor("web-1").get("hazards") == ["network_root"], "the Console knows")
+    result = fleet.ctl("contain", "web-1", check=False)
+    assert result.returncode == 1 and "network_root" in result.stderr, result.stdout + result.stderr
+    sensor.stop()
+    assert scoped(sensor, "restore").returncode == 0
+    assert not is_cut(sensor)

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "sensor/hazards.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../../harness/folder.h"
+#include "sensor/net_addresses.h"
+
+static const struct {
+  const char *line;
+  bool is_root, is_network;
+  const char *device;
+} mounts[] = {
+    {"22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n", true, false, "8:1"},
+    {"22 1 0:35 / / rw - btrfs /dev/sda1 rw,subvol=/\n", true, false, ""},
+    {"22 1 0:40 / / rw - nfs4 server:/export rw,vers=4.2\n", true, true, ""},
+    {"22 1 0:40 / / rw - nfs server:/export rw\n", true, true, ""},
+    {"22 1 0:40 / / rw - cifs //server/share rw\n", true, true, ""},
+    {"22 1 0:40 / / rw - ceph 10.0.0.1:/ rw\n", true, true, ""},
+    {"22 1 0:40 / / rw - fuse.glusterfs server:vol rw\n", true, true, ""},
+    {"22 1 0:40 / / rw - 9p host ro,trans=virtio\n", true, false, ""},
+    {"22 1 0:40 / / rw - 9p host rw,trans=tcp,port=564\n", true, true, ""},
+    {"23 22 0:41 / /srv rw - nfs4 server:/export rw\n", false, false, ""},
+    {"23 22 8:2 / /boot/efi rw - vfat /dev/sda2 rw\n", false, false, ""},
+    {"garbage\n", false, false, ""},
+    {"", false, false, ""},
+};
+
+Test(hazards, the_root_file_system) {
+  for (size_t i = 0; i < sizeof mounts / sizeof *mounts; i++) {
+    bool is_network = false;
+    char device[32] = "";
+    cr_expect_eq(hazards_root_parse(mounts[i].line, &is_network, device, sizeof device),
+                 mounts[i].is_root, "%s", mounts[i].line);
+    cr_expect_eq(is_network, mounts[i].is_network, "%s", mounts[i].line);
+    cr_expect_str_eq(device, mounts[i].device, "%s", mounts[i].line);
+  }
+}
+
+Test(hazards, disks_over_the_network) {
+  static const char *const network[] = {
+      "/sys/devices/platform/host3/session1/target3:0:0/3:0:0:1/block/sda/sda1",
+      "/sys/devices/virtual/block/nbd0", "/sys/devices/virtual/block/nbd0/nbd0p1",
+      "/sys/devices/rbd/0/block/rbd0", "/sys/devices/virtual/nvme-fabrics/ctl/nvme0/nvme0n1"};
+  static const char *const local[] = {
+      "/sys/devices/pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda/sda1",
+      "/sys/devices/virtual/block/dm-0", "/sys/devices/pci0000:00/0000:00:04.0/virtio1/block/vda"};
+  for (size_t i = 0; i < sizeof network / sizeof *network; i++)
+    cr_expect(hazards_block_is_network(network[i]), "%s", network[i]);
+  for (size_t i = 0; i < sizeof local / sizeof *local; i++)
+    cr_expect_not(hazards_block_is_network(local[i]), "%s", local[i]);
+}
+
+/* ---- a host of files ---- */
+
+struct world {
+  struct folder folder;
+  char proc[128], sys[128];
+  struct net_link links[2];
+  struct hazards_options options;
+};
+static uint32_t routed_through;
+
+static uint32_t route(const uint8_t address[16]) {
+  return routed_through;
+}
+
+static void put(const struct world *world, const char *name, const char *text) {
+  char path[256];
+  snprintf(path, sizeof path, "%s/%s", world->folder.path, name);
+  for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+    *slash = '\0';
+    (void)mkdir(path, 0700);
+    *slash = '/';
+  }
+  FILE *file = fopen(path, "w");
+  cr_assert(file, "%s", path);
+  fputs(text, file);
+  fclose(file);
+}
+
+static void world_init(struct world *world) {
+  memset(world, 0, sizeof *world);
+  folder_init(&world->folder);
+  snprintf(world->proc, sizeof world->proc, "%s/proc", world->folder.path);
+  snprintf(world->sys, sizeof world->sys, "%s/sys", world->folder.path);
+  put(world, "proc/1/mountinfo", "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n");
+  put(world, "proc/1/comm", "systemd\n");
+  put(world, "sys/dev/block/8:1/size", "1\n");
+  world->links[0] = (struct net_link){.index = 2, .name = "eth0"};
+  world->links[1] = (struct net_link){.index = 3, .name = "wg0", .kind = "wireguard"};
+  static const uint8_t console[1][16] = {{[10] = 0xff, [11] = 0xff, [12] = 10, [15] = 7}};
+  routed_through = 2;
+  world->options = (struct hazards_options){.proc = world->proc,
+                                            .sys = world->sys,
+                                            .console = console,
+                                            .n_console = 1,
+                                            .links = world->links,
+                                            .n_links = 2,
+                                            .route = route};
+}
+
+Test(hazards, a_host_without_any) {
+  struct world world;
+  world_init(&world);
+  cr_expect_eq(hazards_find(&world.options), 0);
+  put(&world, "proc/77/comm", "telovix-sensor\n");
+  put(&world, "proc/78/comm", "telovix-consol\n");
+  cr_expect_eq(hazards_find(&world.options), 0);
+  folder_done(&world.folder);
+}
+
+Test(hazards, the_console_is_here) {
+  struct world world;
+  world_init(&world);
+  struct tlx_net_addr local;
+  memcpy(local.bytes, world.options.console[0], 16);
+  world.options.local = &local;
+  world.options.n_local = 1;
+  cr_expect_eq(hazards_find(&world.options), 1u << HAZARD_CONSOLE_HOST);
+  world.options.n_local = 0;
+  put(&world, "proc/77/comm", "telovix-console\n");
+  cr_expect_eq(hazards_find(&world.options), 1u << HAZARD_CONSOLE_HOST);
+  folder_done(&world.folder);
+}
+
+Test(hazards, the_root_is_far_also_below_other_layers) {
+  struct world world;
+  char target[256], at[256];
+  world_init(&world);
+  put(&world, "proc/1/mountinfo", "22 1 0:40 / / rw - nfs4 s:/ rw\n");
+  cr_expect_eq(hazards_find(&world.options), 1u << HAZARD_NETWORK_ROOT);
+  put(&world, "proc/1/mountinfo", "22 1 253:0 / / rw - ext4 /dev/mapper/root rw\n");
+  put(&world, "sys/devices/session1/block/sda/size", "1\n");
+  put(&world, "sys/dev/block/253:0/slaves/x", "");
+  snprintf(target, sizeof target, "%s/sys/devices/session1/block/sda", world.folder.path);
+  snprintf(at, sizeof at, "%s/sys/dev/block/253:0/slaves/sda", world.folder.path);
+  cr_expect_eq(hazards_find(&world.options), 0);
+  cr_assert_eq(symlink(target, at), 0);
+  cr_expect_eq(hazards_find(&world.options), 1u << HAZARD_NETWORK_ROOT);
+  folder_done(&world.folder);
+}
+
+Test(hazards, the_way_to_the_console_is_a_tunnel) {
+  struct world world;
+  world_init(&world);
+  routed_through = 3;
+  cr_expect_eq(hazards_find(&world.options), 1u << HAZARD_UPLINK_TUNNEL);
+  routed_through = 0;
+  cr_expect_eq(hazards_find(&world.options), 0);
+  folder_done(&world.folder);
+}
+
+Test(hazards, a_card_that_the_kernel_does_not_drive) {
+  struct world world;
+  char path[256];
+  world_init(&world);
+  snprintf(path, sizeof path, "%s/sys/drivers/vfio-pci", world.folder.path);
+  cr_expect_not(hazards_has_network_card(path), "no such driver");
+  put(&world, "sys/drivers/vfio-pci/0000:01:00.0/class", "0x030000\n");
+  cr_expect_not(hazards_has_network_card(path), "a graphics card");
+  put(&world, "sys/drivers/vfio-pci/0000:02:00.0/class", "0x020000\n");
+  cr_expect(hazards_has_network_card(path));
+  folder_done(&world.folder);
+}
+
+Test(hazards, words_and_sentences) {
+  cr_expect_str_eq(hazard_word(HAZARD_CONSOLE_HOST), "console_host");
+  cr_expect_str_eq(hazard_word(HAZARD_NETWORK_ROOT), "network_root");
+  cr_expect_str_eq(hazard_word(HAZARD_UPLINK_TUNNEL), "uplink_tunnel");
+  for (unsigned i = 0; i < HAZARD_COUNT; i++)
+    cr_expect(*hazard_text(i));
+}
