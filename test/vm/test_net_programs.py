@@ -20,3 +20,7 @@ def test_devices():
 
 def test_life():
     run("net_life", timeout=600)
+
+
+def test_whole_host():
+    run("net_host", timeout=180)
