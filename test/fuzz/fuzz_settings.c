@@ -114,6 +114,9 @@ static void console_list(struct tlx_bytes content) {
   must(settings.heartbeat_interval_ms &&
        settings.heartbeat_interval_ms * 2 <= settings.stale_after_ms);
   must(settings.stranger_handshakes > 0);
+  must(settings.containment_on_lost == CONTAIN_KEEP ||
+       settings.containment_on_lost == CONTAIN_RELEASE);
+  must(settings.containment_allow.n <= TLX_ALLOW_LIST_MAX);
   /* What was accepted is accepted again, one by one. */
   settings_init(&again);
   must(settings_set_listen(&again, settings.listen, why) == 0);
@@ -123,6 +126,12 @@ static void console_list(struct tlx_bytes content) {
     must(settings_split(settings.advertise[i], host, &port) == 0 && *host);
     settings_address(&settings, i, 15483, address);
     must(settings_split(address, host, &port) == 0 && port != 0);
+  }
+  for (unsigned i = 0; i < settings.containment_allow.n; i++) {
+    const char *fault, *entry = settings.containment_allow.entries[i];
+    must(contain_list_add(&again.containment_allow, entry, &fault) == 0);
+    must(again.containment_allow.n == i + 1 &&
+         strcmp(again.containment_allow.entries[i], entry) == 0);
   }
 }
 

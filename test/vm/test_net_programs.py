@@ -8,15 +8,19 @@ def run(*names, timeout):
 
 
 def test_packets_and_sockets():
-    run("net_packet", "net_socket", timeout=300)
+    run("net_packet", "net_socket", timeout=500)
 
 
 def test_devices():
     """What a device is filtered by, each kernel says; the first one has no tcx."""
-    old, new = run("net_tc", timeout=300)
+    old, new = run("net_tc", timeout=500)
     assert "bed: devices by clsact" in old and "by tcx" not in old, old
     assert "bed: devices by tcx" in new, new
 
 
 def test_life():
-    run("net_life", timeout=600)
+    run("net_life", timeout=900)
+
+
+def test_whole_host():
+    run("net_host", timeout=300)
