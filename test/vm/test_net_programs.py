@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The network tests of test/bpf on kernels with clsact alone (6.1) and with tcx (6.12). Both kernels at a time."""
+import pytest
+
+import telovix
 import test_programs
+
+# The same tests run on this machine's kernel with every run; emulated they take twelve minutes.
+pytestmark = pytest.mark.skipif(not telovix.LONG, reason="twelve minutes of emulation: TELOVIX_LONG=1")
 
 
 def run(*names, timeout):
