@@ -88,7 +88,9 @@ class Running:
         self.process = subprocess.Popen(
             [telovix.BUILD / "client/telovixctl", "--profile", fleet.profile, "--console", fleet.console.address, *words],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, **telovix.SANITIZERS})
+            env={**os.environ, **telovix.SANITIZERS},
+            # A shell that runs the tests in the background hands an ignored interrupt down.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         fleet.children.append(self.process)
 
     def end(self, timeout=60):
