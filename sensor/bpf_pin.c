@@ -69,6 +69,9 @@ int bpf_pin_folder_make_named(const char *pin_folder, const char *name, char why
   return err;
 }
 
+#define LOCK_TRIES 50u
+#define LOCK_TRY_MS 20u
+
 int bpf_pin_lock(const char *pin_folder, char why[240], int *lock_fd) {
   char folder[BPF_PIN_PATH_MAX];
   struct stat held, there;
@@ -78,7 +81,13 @@ int bpf_pin_lock(const char *pin_folder, char why[240], int *lock_fd) {
   int err = bpf_pin_folder_make(pin_folder, why, folder);
   if (err) return err;
   int fd TLX_AUTOCLOSE = open(pin_folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0) {
+  if (fd < 0) return -errno;
+  /* A child of a sensor that was just killed may hold its lock for a moment longer. */
+  for (unsigned tries = 0;
+       (err = flock(fd, LOCK_EX | LOCK_NB)) != 0 && errno == EWOULDBLOCK && tries < LOCK_TRIES;
+       tries++)
+    usleep(LOCK_TRY_MS * 1000);
+  if (err != 0) {
     err = errno == EWOULDBLOCK ? TLX_E_LOCKED : -errno;
     snprintf(why, 240, err == TLX_E_LOCKED ? "another sensor enforces by the pins in %.120s" : "%s",
              pin_folder);

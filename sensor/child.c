@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,7 +18,10 @@ pid_t child_clone(int cgroup_fd, int *ret_pidfd) {
     args.flags |= CLONE_INTO_CGROUP;
     args.cgroup = (uint64_t)cgroup_fd;
   }
-  return (pid_t)syscall(SYS_clone3, &args, sizeof args);
+  pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof args);
+  /* It holds our locks as well: it must not outlive us, or no successor could start. */
+  if (pid == 0) (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+  return pid;
 }
 
 int child_wait(pid_t pid, int pidfd, int limit_ms, int *ret_status) {

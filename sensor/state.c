@@ -15,6 +15,8 @@
 
 #define FILE_MAX (4u << 20)
 #define SCHEMA 1u
+#define LOCK_TRIES 50u
+#define LOCK_TRY_MS 20u
 /* The Console's time alone is worth a write only so often: it serves a host whose clock is dead. */
 #define TIME_SAVE_MS (10ull * 60 * 1000)
 /* The audit head moves with every order, and nobody waits for it: it is written when the disk is
@@ -239,6 +241,16 @@ static void on_timer_closed(uv_handle_t *handle) {
 
 /* ---- reading ---- */
 
+/* A child of a sensor that was just killed may hold its lock for a moment longer. */
+static int take_lock(const char *path, int *ret_fd) {
+  int err = tlx_file_lock(path, ret_fd);
+  for (unsigned tries = 0; err == TLX_E_LOCKED && tries < LOCK_TRIES; tries++) {
+    usleep(LOCK_TRY_MS * 1000);
+    err = tlx_file_lock(path, ret_fd);
+  }
+  return err;
+}
+
 /* What a newer version wrote is not for us to put aside: it may say more than we know. */
 static int check_schema(uint32_t schema) {
   return schema == SCHEMA ? 0 : schema > SCHEMA ? TLX_E_SCHEMA_NEWER : TLX_E_MALFORMED;
@@ -359,7 +371,7 @@ int state_open(const char *folder, uv_loop_t *loop, const struct tlx_clock *cloc
   int err = lock && state->folder && state->files[FILE_RESULTS].path &&
                     state->files[FILE_UPLINK].path && state->files[FILE_DESIRED].path &&
                     state->files[FILE_RELEASED].path
-                ? tlx_file_lock(lock, &state->lock_fd)
+                ? take_lock(lock, &state->lock_fd)
                 : -ENOMEM;
   if (!err) err = read_file(state, &state->files[FILE_RESULTS], read_results);
   if (!err) err = read_file(state, &state->files[FILE_UPLINK], read_uplink);
