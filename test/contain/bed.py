@@ -55,14 +55,16 @@ echo 0 2147483647 >/proc/sys/net/ipv4/ping_group_range
 echo 50000 60999 >/proc/sys/net/ipv4/ip_local_port_range
 echo 0 >/proc/sys/net/ipv6/conf/all/accept_dad
 echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad
+echo 1 >/proc/sys/net/ipv4/conf/all/promote_secondaries
 echo 0 >/proc/sys/net/ipv4/icmp_ratelimit
 echo 0 >/proc/sys/net/ipv6/icmp/ratelimit
 """
 HOST = SETTINGS + """
 echo 1 >/proc/sys/net/ipv4/ip_forward
 echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
-ip link add in0 type bridge
-ip link add up0 type bridge
+# An address of its own: else a bridge takes that of a port, and another one when a port comes.
+ip link add in0 address 02:00:00:98:00:01 type bridge
+ip link add up0 address 02:00:00:97:00:01 type bridge
 ip link set eth2 master up0
 for pair in eth0,10.99.0.2,fd99::2 eth1,10.96.0.1,fd96::1 up0,10.97.0.2,fd97::2 in0,10.98.0.1,fd98::1; do
   IFS=, read -r device v4 v6 <<X
@@ -485,7 +487,7 @@ class Machine(Bed):
     def boot(self, argv=None):
         """Starts the machine; its agent answers afterwards."""
         machine = Guest(self.kernel, memory=768, timeout=900, link=self.cables, disks=[self.disk] if self.disk else [],
-                        modules=[*MODULES, "virtio_console"], **self.options)
+                        modules=[*MODULES, "virtio_console", "ip_gre"], **self.options)
         self.outcome = None
 
         def work():
