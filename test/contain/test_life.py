@@ -541,24 +541,21 @@ def test_without_a_console_it_is_kept_or_released_as_ordered(free, flows):
 def test_a_new_link_is_held_from_its_first_moment(free):
     """A tunnel that appears later: what is inside is let through by nobody, though the outer packets are."""
     bed = free
+    if not bed.whole_host:
+        pytest.skip("a trial has no programs on devices: its gap packet_socket says so")
     bed.contain("--allow", f"out:{PEER_DEFAULT[0]}/32", "--allow", f"in:{PEER_DEFAULT[0]}/32")
-    mark = bed.mark()
     bed.inside.shell(f"ip link add later type gretap local {ADDRESS['host'][0]} remote {PEER_DEFAULT[0]} && "
                      "ip address add 10.95.0.1/24 dev later && ip link set later up")
     inner = udp_packet("10.95.0.1", "10.95.0.2", 38999, 28999, b"tlx:8999:inside:")
     data = base64.b64encode(frame("02:00:00:95:00:01", "02:00:00:95:00:02", inner)).decode()
     try:
-        if bed.whole_host:
-            wait_for(lambda: bed.call("host", "frame", device="later", data=data) is not None, "a frame into the new device is refused")
-            mark = bed.mark()
+        wait_for(lambda: bed.call("host", "frame", device="later", data=data) is not None, "a frame into the new device is refused")
+        mark = bed.mark()
         bed.call("host", "frame", device="later", data=data)
         assert bed.call("host", "sendto", family=4, address="10.95.0.2", port=28998) == "EPERM"
         bed.fence()
         leaks = [packet for packet in bed.passed(mark) if b"tlx:" in packet.data]
-        if bed.whole_host:
-            assert not leaks, [str(packet) for packet in leaks]
-        else:
-            assert all(b"tlx:8999" in packet.data for packet in leaks) and "packet_socket" in bed.gaps()
+        assert not leaks, [str(packet) for packet in leaks]
     finally:
         bed.inside.shell("ip link delete later")
 
