@@ -223,7 +223,13 @@ class Flow:
             self.place.watch(sock, self, selectors.EVENT_READ if code == 0 else 0)
             return
         if sock is self.sock and self.role == "listen" and self.kind in ("tcp", "sctp"):
-            peer, _ = sock.accept()
+            try:
+                peer, _ = sock.accept()
+            except OSError as error:
+                # The session ended before it was taken; or this socket itself was.
+                self.error = word_of(error)
+                self.place.watch(sock, self, 0 if error.errno == errno.EINVAL else None)
+                return
             peer.setblocking(False)
             self.peers.append(peer)
             self.place.watch(peer, self)
@@ -329,6 +335,9 @@ class Place:
             return None
         except OSError as error:
             self.stamp(flow, "send")
+            # A socket tells its error once: to the call that comes first.
+            if flow.kind in ("tcp", "sctp", "mapped") and error.errno not in (errno.EAGAIN, errno.ENOTCONN):
+                flow.error = flow.error or word_of(error)
             return word_of(error)
 
     # ---- commands ----
@@ -441,7 +450,7 @@ class Root:
                 if not piece:
                     if key.data == "":
                         return
-                    self.selector.unregister(key.fd)
+                    self.selector.unregister(key.fileobj)
                     continue
                 *lines, self.rest[key.fd] = (self.rest.get(key.fd, b"") + piece).split(b"\n")
                 for line in lines:
@@ -473,12 +482,14 @@ class Root:
         process = subprocess.Popen([sys.executable, __file__, "place"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                    preexec_fn=prepare)
         self.places[name] = process
-        self.selector.register(process.stdout.fileno(), selectors.EVENT_READ, name)
+        self.selector.register(process.stdout, selectors.EVENT_READ, name)
         return process.pid
 
     def do_unplace(self, name):
         process = self.places.pop(name)
+        self.selector.unregister(process.stdout)
         process.stdin.close()
+        process.stdout.close()
         process.wait()
 
     def do_shell(self, script, timeout=60, env=None):

@@ -56,7 +56,11 @@ def number(port):
 
 
 def parse(when, where, data):
-    packet = Packet(when, where, data, struct.unpack("!H", data[12:14])[0])
+    # Behind tags of VLANs, of which 0 is none.
+    tagged = data
+    while data[12:14] in (b"\x81\x00", b"\x88\xa8") and len(data) >= 18:
+        data = data[:12] + data[16:]
+    packet = Packet(when, where, tagged, struct.unpack("!H", data[12:14])[0])
     if packet.kind == 0x0800 and len(data) >= 34:
         head = (data[14] & 15) * 4
         packet.hop_limit, packet.protocol = data[22], data[23]

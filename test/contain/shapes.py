@@ -6,7 +6,7 @@ import dataclasses
 import socket
 import struct
 
-from agent import FIRST_PORT, checksum, ip_packet, pseudo, udp_packet
+from agent import FIRST_PORT, checksum, frame, ip_packet, pseudo, udp_packet
 from bed import address, peer_of
 
 SYN, RST, ACK = 0x02, 0x04, 0x10
@@ -127,6 +127,18 @@ def tunnelled(case):
     return case.raw(case.place, ip_packet(case.here, case.there, 4, inner))
 
 
+def tagged(kind, tag):
+    """By a packet socket: IP behind a tag of a VLAN, which a switch takes off again."""
+    def send(case):
+        bed, macs = case.bed, {}
+        near = {"host": ("peer", "peer0"), "c1": ("host", "in0"), "cb": ("peer", "peer2")}[case.place]
+        macs = bed.call(case.place, "mac", device="eth0"), bed.call(*near[:1], "mac", device=near[1])
+        data = frame(*macs, udp_packet(case.here, case.there, case.port + 10000, case.port, case.payload()))
+        data = data[:12] + struct.pack("!HH", kind, tag) + data[12:]
+        return bed.call(case.place, "frame", device="eth0", data=base64.b64encode(data).decode())
+    return send
+
+
 def mapped(kind):
     def send(case):
         return case.bed.call(case.place, "batch", list=[
@@ -217,6 +229,9 @@ OUT = [
     ("TCP to an IPv4-mapped address", V4, mapped("mapped"), port_of),
     ("UDP to an IPv4-mapped address", V4, mapped("mapped-udp"), port_of),
     ("multicast", BOTH, many, port_of),
+    ("packet socket, priority tag", BOTH, tagged(0x8100, 0), port_of),
+    ("packet socket, VLAN 5", BOTH, tagged(0x8100, 5), port_of),
+    ("packet socket, outer VLAN", BOTH, tagged(0x88A8, 5), port_of),
 ]
 IN = [
     ("SYN to a closed port", BOTH, scan(SYN), port_of),
@@ -240,6 +255,8 @@ def cases(bed, places=("host", "c1", "cb")):
             for place in places:
                 if send is one_hop and place != "c1" or send is many and place == "c1":
                     continue  # only what the host forwards ends there; a group of the link is not forwarded
+                if what.startswith("packet socket") and place == "c1":
+                    continue  # the bridge that c1 is behind has no such VLAN, and routes nothing of it
                 for family in families:
                     n += 1
                     yield what, direction, Case(bed, place, family, n), send, known

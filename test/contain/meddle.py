@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What an attacker with root does to a containment, one thing at a time: meddle.py WHAT FOLDER [WORD]. Run on the host, FOLDER is
+that of the pins. WHAT: detach LINK, update LINK, unpin NAME, switch-off, allow-all 4|6, local ADDRESS."""
+import ctypes
+import os
+import socket
+import struct
+import sys
+
+SYS_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
+MAP_CREATE, MAP_UPDATE, PROG_LOAD, OBJ_GET, LINK_UPDATE, LINK_DETACH = 0, 2, 5, 7, 29, 34
+HASH, ARRAY, LPM_TRIE, NO_PREALLOC = 1, 2, 11, 1
+# Link → (type of its program, type of its attachment).
+LINKS = {"skb_in": (8, 0), "skb_out": (8, 1), "connect4": (18, 10), "connect6": (18, 11), "sendmsg4": (18, 14), "sendmsg6": (18, 15)}
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def bpf(command, attr):
+    buffer = ctypes.create_string_buffer(attr.ljust(144, b"\0"))
+    result = libc.syscall(SYS_BPF, command, buffer, len(buffer))
+    if result < 0:
+        raise OSError(ctypes.get_errno(), f"bpf {command}: {os.strerror(ctypes.get_errno())}")
+    return result
+
+
+def opened(folder, name):
+    path = ctypes.create_string_buffer(f"{folder}/{name}".encode())
+    return bpf(OBJ_GET, struct.pack("QII", ctypes.addressof(path), 0, 0))
+
+
+def made_map(kind, key, value, entries, flags=0):
+    return bpf(MAP_CREATE, struct.pack("IIIII", kind, key, value, entries, flags))
+
+
+def put(fd, key, value):
+    key, value = ctypes.create_string_buffer(key, len(key)), ctypes.create_string_buffer(value, len(value))
+    bpf(MAP_UPDATE, struct.pack("IIQQQ", fd, 0, ctypes.addressof(key), ctypes.addressof(value), 0))
+
+
+def detach(folder, link):
+    bpf(LINK_DETACH, struct.pack("I", opened(folder, link)))
+
+
+def update(folder, link):
+    """Its program lets everything through now."""
+    kind, attach = LINKS[link]
+    code = ctypes.create_string_buffer(struct.pack("<BBhiBBhi", 0xB7, 0, 0, 1, 0x95, 0, 0, 0))
+    licence = ctypes.create_string_buffer(b"GPL")
+    program = bpf(PROG_LOAD, struct.pack("IIQQIIQII16sII", kind, 2, ctypes.addressof(code), ctypes.addressof(licence), 0, 0, 0, 0, 0,
+                                         b"open", 0, attach))
+    bpf(LINK_UPDATE, struct.pack("IIII", opened(folder, link), program, 0, 0))
+
+
+def unpin(folder, name):
+    os.unlink(f"{folder}/{name}")
+
+
+def switch_off(folder):
+    """All zero lets everything through."""
+    inner = made_map(ARRAY, 4, 24, 1)
+    put(opened(folder, "cfgs"), bytes(4), struct.pack("I", inner))
+
+
+def allow_all(folder, family):
+    """Both banks let every address, protocol and port through."""
+    size = 4 if family == "4" else 16
+    one = struct.pack("HHBB2x", 0, 65535, 0, 1)
+    value = struct.pack("II", 1, 0) + one.ljust(64 * 8, b"\0")
+    for bank in range(2):
+        inner = made_map(LPM_TRIE, 4 + size, len(value), 64, NO_PREALLOC)
+        put(inner, struct.pack("I", 0) + bytes(size), value)
+        put(opened(folder, f"allow{family}"), struct.pack("I", bank), struct.pack("I", inner))
+
+
+def local(folder, address):
+    """The connect hooks take it for one of this host."""
+    put(opened(folder, "local"), socket.inet_pton(socket.AF_INET6, f"::ffff:{address}"), b"\1")
+
+
+def main():
+    what, folder, *words = sys.argv[1:]
+    {"detach": detach, "update": update, "unpin": unpin, "switch-off": switch_off, "allow-all": allow_all, "local": local}[what](
+        folder, *words)
+
+
+if __name__ == "__main__":
+    main()
