@@ -4,7 +4,13 @@ import concurrent.futures
 import os
 import pathlib
 
+import pytest
+
+import telovix
 from guest import Guest, ROOT
+
+# The same programs run on this machine's kernel with every run, and in guests through the whole product (test_block.py).
+pytestmark = pytest.mark.skipif(not telovix.LONG, reason="minutes of emulation: TELOVIX_LONG=1")
 
 BUILD = pathlib.Path(os.environ.get("TELOVIX_BUILD", ROOT / "build/debug")).resolve()
 KERNELS = ("6.1", "6.12")
