@@ -19,9 +19,9 @@
 #define LOCK_TRY_MS 20u
 /* The Console's time alone is worth a write only so often: it serves a host whose clock is dead. */
 #define TIME_SAVE_MS (10ull * 60 * 1000)
-/* The audit head moves with every order, and nobody waits for it: it is written when the disk is
- * not needed for what came with it. */
-#define HEAD_SAVE_MS 200u
+/* The audit head moves with every order, and a result that was acknowledged does no harm when it is
+ * told again: both are written when the disk is not needed for what came with them. */
+#define LATER_MS 1000u
 
 struct kept {
   struct kept *next;
@@ -428,7 +428,9 @@ void state_result_remove(struct state *state, const char *order_id) {
     *at = kept->next;
     free(kept);
     state->n_results--;
-    mark_dirty(state, FILE_RESULTS);
+    state->files[FILE_RESULTS].dirty = true;
+    if (!state->closing && !uv_is_active((uv_handle_t *)&state->head_timer))
+      uv_timer_start(&state->head_timer, on_head_timer, LATER_MS, 0);
     return;
   }
 }
@@ -510,7 +512,7 @@ void state_set_audit_head(struct state *state, uint64_t seq, const uint8_t hash[
   state->audit_seq = seq;
   memcpy(state->audit_hash, hash, sizeof state->audit_hash);
   if (!state->closing && !uv_is_active((uv_handle_t *)&state->head_timer))
-    uv_timer_start(&state->head_timer, on_head_timer, HEAD_SAVE_MS, 0);
+    uv_timer_start(&state->head_timer, on_head_timer, LATER_MS, 0);
 }
 
 uint64_t state_certificate_wall_ms(const struct state *state) {

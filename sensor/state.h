@@ -57,7 +57,7 @@ size_t state_resolved(const struct state *state, const char *const **ret_list);
 bool state_note_resolved(struct state *state, const char *address);
 /* Highest audit head seen; seq 0 = none. */
 uint64_t state_audit_head(const struct state *state, uint8_t ret_hash[32]);
-/* Keeps it, whatever was there: the caller compares. Written to disk within 200 ms. */
+/* Keeps it, whatever was there: the caller compares. Written to disk within a second. */
 void state_set_audit_head(struct state *state, uint64_t seq, const uint8_t hash[32]);
 /* The later of the system's clock and the last time that the Console told. */
 uint64_t state_certificate_wall_ms(const struct state *state);
