@@ -322,7 +322,7 @@ class Place:
                     *lines, self.n_lines = self.n_lines.split(b"\n")
                     for line in lines:
                         reply(json.loads(line), self)
-                else:
+                elif key.fileobj.fileno() >= 0:  # a command of this very round may have closed it
                     key.data.ready(key.fileobj, events)
             for flow in periodic:
                 if flow.every and time.monotonic() >= flow.due:
@@ -435,7 +435,7 @@ class Root:
     """Starts places and forwards their commands; runs programs."""
 
     def __init__(self, source, sink):
-        self.source, self.sink, self.places, self.daemons, self.rest = source, sink, {}, {}, {}
+        self.source, self.sink, self.places, self.daemons, self.rest, self.last = source, sink, {}, {}, {}, {}
         self.selector = selectors.DefaultSelector()
         self.selector.register(source, selectors.EVENT_READ, "")
 
@@ -450,7 +450,10 @@ class Root:
                 if not piece:
                     if key.data == "":
                         return
+                    # A place that ended by itself: whoever waits for its answer gets this one.
                     self.selector.unregister(key.fileobj)
+                    del self.places[key.data]
+                    self.say(json.dumps({"id": self.last.get(key.data), "error": f"the agent of {key.data} has ended"}).encode() + b"\n")
                     continue
                 *lines, self.rest[key.fd] = (self.rest.get(key.fd, b"") + piece).split(b"\n")
                 for line in lines:
@@ -459,6 +462,7 @@ class Root:
                         continue
                     command = json.loads(line)
                     if command["place"] in self.places:
+                        self.last[command["place"]] = command["id"]
                         process = self.places[command.pop("place")]
                         process.stdin.write(json.dumps(command).encode() + b"\n")
                         process.stdin.flush()

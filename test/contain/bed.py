@@ -242,6 +242,7 @@ class Bed:
     """One host with its sensor, `node`, seen by a Console outside of it. `whole_host` tells the kind."""
     whole_host = False
     node = "web-1"
+    has_sctp = None  # its kernel; None = not asked yet
     force = False  # contain with it: a test has made the health critical
 
     def __init__(self):

@@ -3,6 +3,7 @@
 and `--bed 6.12` in guests of test/vm on the whole host. Without the option all of them."""
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -23,6 +24,8 @@ def pytest_configure(config):
         raise pytest.UsageError("these tests run outside of the guests that they start")
     if os.geteuid() != 0:
         raise pytest.UsageError("network namespaces and cgroups need root")
+    # A run that is told to end takes its namespaces with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if set(config.getoption("--bed") or beds.BEDS) - {"trial"}:
         subprocess.run([HERE.parent / "vm/fetch-kernels"], check=True)
 

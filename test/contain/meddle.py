@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What an attacker with root does to a containment, one thing at a time: meddle.py WHAT FOLDER [WORD]. Run on the host, FOLDER is
-that of the pins. WHAT: detach LINK, update LINK, unpin NAME, switch-off, allow-all 4|6, local ADDRESS."""
+that of the pins. WHAT: detach LINK, update LINK, unpin NAME, switch-off, allow-all 4|6, local ADDRESS,
+detach-devices."""
 import ctypes
 import os
 import socket
 import struct
+import subprocess
 import sys
 
 SYS_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
-MAP_CREATE, MAP_UPDATE, PROG_LOAD, OBJ_GET, LINK_UPDATE, LINK_DETACH = 0, 2, 5, 7, 29, 34
-HASH, ARRAY, LPM_TRIE, NO_PREALLOC = 1, 2, 11, 1
+MAP_CREATE, MAP_UPDATE, PROG_LOAD, OBJ_GET, OBJ_INFO, LINK_UPDATE, LINK_BY_ID, LINK_NEXT_ID, LINK_DETACH = 0, 2, 5, 7, 15, 29, 30, 31, 34
+ARRAY, LPM_TRIE, NO_PREALLOC = 2, 11, 1
+LINK_TCX = 11
 # Link → (type of its program, type of its attachment).
 LINKS = {"skb_in": (8, 0), "skb_out": (8, 1), "connect4": (18, 10), "connect6": (18, 11), "sendmsg4": (18, 14), "sendmsg6": (18, 15)}
 libc = ctypes.CDLL(None, use_errno=True)
@@ -39,6 +42,23 @@ def put(fd, key, value):
 
 def detach(folder, link):
     bpf(LINK_DETACH, struct.pack("I", opened(folder, link)))
+
+
+def detach_devices(folder):
+    """The programs on every device: links of tcx, or filters of clsact."""
+    identity = 0
+    while True:
+        attr = ctypes.create_string_buffer(struct.pack("II", identity, 0).ljust(144, b"\0"))
+        if libc.syscall(SYS_BPF, LINK_NEXT_ID, attr, len(attr)) < 0:
+            break
+        identity = struct.unpack_from("I", attr, 4)[0]
+        link = bpf(LINK_BY_ID, struct.pack("I", identity))
+        info = ctypes.create_string_buffer(256)
+        bpf(OBJ_INFO, struct.pack("IIQ", link, len(info), ctypes.addressof(info)))
+        if struct.unpack_from("I", info)[0] == LINK_TCX:
+            bpf(LINK_DETACH, struct.pack("I", link))
+    for device in ("eth0", "eth1", "eth2"):
+        subprocess.run(["tc", "qdisc", "delete", "dev", device, "clsact"], capture_output=True)
 
 
 def update(folder, link):
@@ -79,7 +99,8 @@ def local(folder, address):
 
 def main():
     what, folder, *words = sys.argv[1:]
-    {"detach": detach, "update": update, "unpin": unpin, "switch-off": switch_off, "allow-all": allow_all, "local": local}[what](
+    {"detach": detach, "update": update, "unpin": unpin, "switch-off": switch_off, "allow-all": allow_all, "local": local,
+     "detach-devices": detach_devices}[what](
         folder, *words)
 
 

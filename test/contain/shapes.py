@@ -139,6 +139,30 @@ def tagged(kind, tag):
     return send
 
 
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def sctp_connect(case):
+    """The kernel's own INIT. (The peer's kernel may have no SCTP: so no session, and no cells of the matrix.)"""
+    return case.bed.call(case.place, "open", n=case.n, kind="sctp", family=case.family, role="connect", local=case.here,
+                         remote=case.there)
+
+
+def sctp_scan(case):
+    """An INIT by hand for a socket that listens: INIT-ACK comes back."""
+    case.bed.call(case.place, "open", n=case.n, kind="sctp", family=case.family, role="listen", local=case.here)
+    chunk = struct.pack("!BBHIIHHI", 1, 0, 20, 0x1234, 65536, 1, 1, 7)
+    head = struct.pack("!HHI", case.port + 10000, case.port, 0)
+    total = struct.pack("<I", crc32c(head + bytes(4) + chunk))
+    return case.raw("peer", ip_packet(case.there, case.here, 132, head + total + chunk))
+
+
 def mapped(kind):
     def send(case):
         return case.bed.call(case.place, "batch", list=[
@@ -229,6 +253,7 @@ OUT = [
     ("TCP to an IPv4-mapped address", V4, mapped("mapped"), port_of),
     ("UDP to an IPv4-mapped address", V4, mapped("mapped-udp"), port_of),
     ("multicast", BOTH, many, port_of),
+    ("SCTP to the peer", BOTH, sctp_connect, port_of),
     ("packet socket, priority tag", BOTH, tagged(0x8100, 0), port_of),
     ("packet socket, VLAN 5", BOTH, tagged(0x8100, 5), port_of),
     ("packet socket, outer VLAN", BOTH, tagged(0x88A8, 5), port_of),
@@ -243,6 +268,7 @@ IN = [
     ("ping in fragments", BOTH, fragmented_ping, port_of),
     ("ping behind destination options", V6, ping_with_options, port_of),
     ("option that nobody knows", V6, bad_option, icmp_error(4)),
+    ("SCTP INIT to an open port", BOTH, sctp_scan, port_of),
     ("hop limit that ends at the host", BOTH, one_hop, by_content),
 ]
 
@@ -250,8 +276,12 @@ IN = [
 def cases(bed, places=("host", "c1", "cb")):
     """(what, direction, Case, send, known) of every shape at every place where it can be."""
     n = FIRST
+    if bed.has_sctp is None:
+        bed.has_sctp = bed.call("host", "has", kind="sctp", family=4) is None
     for direction, table in (("out", OUT), ("in", IN)):
         for what, families, send, known in table:
+            if what.startswith("SCTP") and not bed.has_sctp:
+                continue  # test_matrix says so by name
             for place in places:
                 if send is one_hop and place != "c1" or send is many and place == "c1":
                     continue  # only what the host forwards ends there; a group of the link is not forwarded

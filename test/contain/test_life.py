@@ -380,7 +380,7 @@ def test_a_thousand_replacements_have_no_open_window(free, flows):
     for cell in forbidden:
         bed.call(cell.place, "repeat", n=cell.n, every=0.01)
     bed.call("host", "repeat", n=kept, every=0.005)
-    n = 1000 if telovix.LONG or not bed.whole_host else 200
+    n = 1000 if telovix.LONG or not bed.whole_host else 60
     before = bed.status()
     result = subprocess.run([sys.executable, HERE_FOLDER / "replace.py", bed.fleet.console.address, bed.fleet.profile, bed.node, str(n),
                              "out:10.99.0.1/32,7001/udp out:203.0.113.0/24", "out:198.51.100.0/24 out:10.99.0.1/32,7001/udp"],
@@ -485,6 +485,8 @@ def test_death_restart_and_upgrade_have_no_gap(free, flows):
 def test_a_silent_sensor_is_unknown(free):
     """The host goes on, but nobody can know it: never called contained."""
     bed = free
+    if bed.whole_host and not telovix.LONG:
+        pytest.skip("the Console's own doing: in a trial, and in guests with TELOVIX_LONG=1")
     ini = bed.fleet.data / "console.ini"
     text = ini.read_text()
     bed.fleet.console.stop()
@@ -509,7 +511,7 @@ def test_without_a_console_it_is_kept_or_released_as_ordered(free, flows):
     """One minute each; while it is kept the host is watched all the time."""
     bed = free
     if bed.whole_host and not telovix.LONG:
-        pytest.skip("three minutes: in a trial, and in guests with TELOVIX_LONG=1")
+        pytest.skip("two minutes: in a trial, and in guests with TELOVIX_LONG=1")
     for order, host_says in (("keep", None), ("release", "lost_console")):
         bed.contain("--on-lost-console", order)
         rule = bed.fleet.ctl_json("rules", "get", bed.seen()["containmentRuleId"])[0]
@@ -518,7 +520,7 @@ def test_without_a_console_it_is_kept_or_released_as_ordered(free, flows):
         mark, started = bed.mark(), time.monotonic()
         with trying(bed, flows) as cells:
             if order == "keep":
-                wait_for(lambda: time.monotonic() - started > 75, "a minute and the reserve", 90)
+                wait_for(lambda: time.monotonic() - started > 66, "a minute and the reserve", 90)
                 bed.fence()
                 assert not bed.leaks(mark), [str(packet) for packet in bed.leaks(mark)[:20]]
             else:
