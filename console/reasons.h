@@ -28,6 +28,7 @@
     "the client certificate is revoked")                                                           \
   X(INVALID_SENSOR_TRUST, "invalid_sensor_trust", UNAUTHENTICATED,                                 \
     "the trust in this sensor is revoked: re-enroll it")                                           \
+  X(SENSOR_DELETED, "sensor_deleted", UNAUTHENTICATED, "this sensor was deleted: enroll it anew")  \
   X(OPERATOR_REVOKED, "operator_revoked", UNAUTHENTICATED, "this operator is revoked")             \
   X(WRONG_PRINCIPAL, "wrong_principal", PERMISSION_DENIED,                                         \
     "this method is not for this kind of caller")                                                  \
@@ -75,6 +76,13 @@
     "the token of this request was shown once: revoke it and create another")                      \
   X(TOO_MANY_TOKENS, "too_many_tokens", RESOURCE_EXHAUSTED, "there are as many tokens as may be")  \
   X(OPERATOR_EXISTS, "operator_exists", ALREADY_EXISTS, "there is an operator of this name")       \
+  X(UNKNOWN_OPERATOR, "unknown_operator", NOT_FOUND, "there is no such operator")                  \
+  X(LAST_ADMIN, "last_admin", FAILED_PRECONDITION,                                                 \
+    "this is the last admin: make another one first")                                              \
+  X(WRONG_CONFIRMATION, "wrong_confirmation", FAILED_PRECONDITION,                                 \
+    "confirm_node_name is not the node name of this sensor; nothing was done")                     \
+  X(NOT_RELEASED, "not_released", FAILED_PRECONDITION,                                             \
+    "the host was not observed to be released: release it first, or say force")                    \
   /* enrollment */                                                                                 \
   X(TOKEN_UNKNOWN, "token_unknown", UNAUTHENTICATED, "the enrollment token is not known")          \
   X(TOKEN_EXPIRED, "token_expired", UNAUTHENTICATED, "the enrollment token is expired")            \
