@@ -13,6 +13,7 @@
 #include "console/authn.h"
 #include "console/limits.h"
 #include "console/op_audit.h"
+#include "console/svc.h"
 
 #define WINDOW_MS 60000u
 
@@ -145,13 +146,16 @@ static const struct {
     {"/telovix.v1.ContainmentService/KillProcess", "process_kill_queued"},
     {"/telovix.v1.ContainmentService/CancelKill", "process_kill_cancelled"},
     {"/telovix.v1.TokenService/CreateEnrollmentToken", "enrollment_token_created"},
+    {"/telovix.v1.TokenService/CreateReenrollmentToken", "enrollment_token_created"},
     {"/telovix.v1.TokenService/RevokeEnrollmentToken", "enrollment_token_revoked"},
+    {"/telovix.v1.SensorService/RenewCertificate", "sensor_certificate_renewed"},
     {"/telovix.v1.EnrollmentService/Enroll", "enrollment_failed"},
 };
 
 void deny_failed(struct tlx_call *call, const struct tlx_status *status) {
   const struct caller *caller = caller_of(call);
   const char *action_type = NULL;
+  if (caller->is_clone) svc_note_clone(call);
   if (caller->audited || status->code == TLX_GRPC_CANCELLED || status->code == TLX_GRPC_UNAVAILABLE)
     return;
   for (size_t i = 0; i < sizeof controls / sizeof *controls; i++)

@@ -28,6 +28,9 @@
 #define TOKEN_LIFE_MIN_MS (60ull * 1000)
 #define TOKEN_LIFE_MAX_MS (24ull * 3600 * 1000) /* one-time tokens */
 #define TOKEN_LIFE_DEFAULT_MS (15ull * 60 * 1000)
+#define FLEET_TOKEN_LIFE_MAX_MS (730ull * 24 * 3600 * 1000) /* spec §2.1 */
+#define FLEET_TOKEN_LIFE_DEFAULT_MS (24ull * 3600 * 1000)
+#define FLEET_TOKEN_USES_MAX 100000u /* ten times the fleet that this is built for */
 #define PAGE_DEFAULT 50u
 #define PAGE_MAX 1000u
 #define PAGE_AUDIT_MAX 5000u
@@ -40,6 +43,15 @@
 #define KNOWN_PEERS_MAX 65536u        /* addresses of sensors that are remembered */
 #define CHECKPOINT_INTERVAL_MS 10000u /* last-seen times are written behind */
 #define SENSOR_CERT_LIFE_MS (30ull * 24 * 3600 * 1000)
+#define SENSOR_CERT_LATE_MS                                                                        \
+  (60ull * 24 * 3600 * 1000) /* spec §2: expired so long, it may still renew */
+/* A sensor gets another certificate at most so often: each one before it stays on record until it
+ * ends. */
+#define SENSOR_RENEW_INTERVAL_MS (3600ull * 1000)
+/* Requests that were on their way when a newer certificate was first used are no clone's. */
+#define CLONE_GRACE_MS (2ull * 60 * 1000)
+#define SERIAL_SWEEP_INTERVAL_MS 60000u
+#define SERIAL_SWEEP_MAX 2000u /* looked at in one turn of the loop: 2 ms */
 #define OPERATOR_CERT_LIFE_MS (365ull * 24 * 3600 * 1000)
 #define SERVER_CERT_LIFE_MS (90ull * 24 * 3600 * 1000)
 #define CA_CERT_LIFE_MS (3650ull * 24 * 3600 * 1000)

@@ -150,3 +150,28 @@ void tlx_serial_put(struct tlx_txn *txn, const uint8_t serial[16],
   }
   tlx_table_put(txn, TLX_TABLE_SERIAL, &key, &record->base);
 }
+
+void tlx_serial_remove(struct tlx_txn *txn, const uint8_t serial[16]) {
+  struct tlx_db_key key;
+  if (tlx_db_key_blob(serial, 16, &key)) tlx_table_remove(txn, TLX_TABLE_SERIAL, &key);
+}
+
+void tlx_serial_each_old(struct tlx_txn *txn, uint64_t before_wall_ms, unsigned max, uint8_t at[16],
+                         void (*cb)(void *arg, const uint8_t serial[16]), void *arg) {
+  struct tlx_cursor cursor TLX_AUTOCURSOR = {0};
+  struct tlx_db_key start;
+  (void)tlx_db_key_blob(at, 16, &start);
+  tlx_cursor_open(&cursor, txn, TLX_TABLE_SERIAL);
+  bool on = tlx_cursor_seek(&cursor, &start);
+  for (unsigned n = 0; on && n < max; n++, on = tlx_cursor_next(&cursor)) {
+    const Telovix__Store__V1__SerialRecord *record = tlx_cursor_record(&cursor);
+    if (!record) break;
+    if (record->state != TLX_SERIAL_GOOD && record->not_after_wall_ms < before_wall_ms)
+      cb(arg, cursor.key.data);
+  }
+  /* Where it stands was not looked at yet. */
+  if (on)
+    memcpy(at, cursor.key.data, 16);
+  else
+    memset(at, 0, 16);
+}

@@ -34,6 +34,7 @@ CHECK_RECORD(Telovix__Store__V1__MetaRecord);
 CHECK_RECORD(Telovix__Store__V1__SensorRecord);
 CHECK_RECORD(Telovix__Store__V1__SerialRecord);
 CHECK_RECORD(Telovix__Store__V1__TokenRecord);
+CHECK_RECORD(Telovix__Store__V1__TokenUseRecord);
 CHECK_RECORD(Telovix__Store__V1__OrderRecord);
 CHECK_RECORD(Telovix__Store__V1__AuditRecord);
 CHECK_RECORD(Telovix__Store__V1__OperatorRecord);
@@ -53,15 +54,18 @@ static const struct blob_rule {
     RULE(META, MetaRecord, epoch, 16, false),
     RULE(SENSOR, SensorRecord, boot_id, 16, true),
     RULE(SENSOR, SensorRecord, serial, 16, true),
+    RULE(SENSOR, SensorRecord, previous_serial, 16, true),
     RULE(SENSOR, SensorRecord, desired_digest, 32, true),
     RULE(SENSOR, SensorRecord, event_stream, 16, true),
     RULE(SENSOR, SensorRecord, lifted_epoch, 16, true),
+    RULE(SERIAL, SerialRecord, key_hash, 32, true),
     RULE(TOKEN, TokenRecord, secret_hash, 32, false),
     RULE(TOKEN, TokenRecord, used_by_key_hash, 32, true),
     RULE(ORDER, OrderRecord, boot_id, 16, true),
     RULE(AUDIT, AuditRecord, prev_hash, 32, false),
     RULE(AUDIT, AuditRecord, hash, 32, false),
     RULE(OPERATOR, OperatorRecord, serial, 16, true),
+    RULE(OPERATOR, OperatorRecord, previous_serial, 16, true),
     RULE(REQUEST, RequestRecord, request_hash, 32, true),
     RULE(RULE, RuleRecord, revision, 16, false),
     RULE(RULE, RuleRecord, observed_revision, 16, true),

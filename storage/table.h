@@ -15,13 +15,15 @@
 /* Name of the database, its key layout, its record (NULL = index), and the schema number of that
  * record. */
 #define TLX_TABLE_MAP(X)                                                                           \
-  X(META, "meta", TLX_DB_KEY_ID, &telovix__store__v1__meta_record__descriptor, 3)                  \
+  X(META, "meta", TLX_DB_KEY_ID, &telovix__store__v1__meta_record__descriptor, 4)                  \
   X(SENSOR, "sensor", TLX_DB_KEY_ID, &telovix__store__v1__sensor_record__descriptor, 1)            \
   X(SENSOR_NODE, "sensor_node", TLX_DB_KEY_NODE, NULL, 0)                                          \
   X(SERIAL, "serial", TLX_DB_KEY_SERIAL, &telovix__store__v1__serial_record__descriptor, 1)        \
   X(TOKEN, "token", TLX_DB_KEY_NUMBER, &telovix__store__v1__token_record__descriptor, 1)           \
   X(TOKEN_HASH, "token_hash", TLX_DB_KEY_HASH, NULL, 0)                                            \
   X(TOKEN_ID, "token_id", TLX_DB_KEY_ID, NULL, 0)                                                  \
+  X(TOKEN_USE, "token_use", TLX_DB_KEY_TOKEN_USE,                                                  \
+    &telovix__store__v1__token_use_record__descriptor, 1)                                          \
   X(ORDER, "order", TLX_DB_KEY_NUMBER, &telovix__store__v1__order_record__descriptor, 1)           \
   X(ORDER_ID, "order_id", TLX_DB_KEY_ID, NULL, 0)                                                  \
   X(ORDER_SENSOR, "order_sensor", TLX_DB_KEY_SENSOR_NO, NULL, 0)                                   \
