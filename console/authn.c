@@ -127,10 +127,23 @@ static bool check_serial(struct tlx_call *call, struct tlx_txn *txn, const struc
   }
 }
 
-static bool check_record(struct tlx_txn *txn, struct caller *caller, struct tlx_status *status) {
+/* Of a deleted sensor only this is left, so that who comes back with its certificate is told apart.
+ */
+static bool is_tombstone(struct tlx_txn *txn, const struct tlx_cert *cert,
+                         const struct caller *caller) {
+  const Telovix__Store__V1__SerialRecord *record =
+      cert->serial_len == TLX_SERIAL_LEN ? tlx_serial_get(txn, cert->serial) : NULL;
+  return record && record->kind == TLX_SERIAL_OF_SENSOR && record->state == TLX_SERIAL_DELETED &&
+         strcmp(record->owner, caller->name) == 0;
+}
+
+static bool check_record(struct tlx_txn *txn, const struct tlx_cert *cert, struct caller *caller,
+                         struct tlx_status *status) {
   if (caller->kind == CALLER_SENSOR) {
     const Telovix__Store__V1__SensorRecord *sensor = tlx_sensor_get(txn, caller->name);
-    if (!sensor) return refuse(status, REASON_CERTIFICATE_UNKNOWN);
+    if (!sensor)
+      return refuse(status, is_tombstone(txn, cert, caller) ? REASON_SENSOR_DELETED
+                                                            : REASON_CERTIFICATE_UNKNOWN);
     if (sensor->trust_state == OP_TRUST_REVOKED) return refuse(status, REASON_INVALID_SENSOR_TRUST);
     return true;
   }
@@ -147,7 +160,8 @@ static bool check_store(struct tlx_call *call, const struct tlx_cert *cert, stru
   if (tlx_txn_begin_read(console_of(call)->store, &txn) != 0)
     return refuse(status, REASON_STORE_FAILED);
   /* The record first: a revoked identity is told so whatever its serial is. */
-  bool ok = check_record(txn, caller, status) && check_serial(call, txn, cert, caller, status);
+  bool ok =
+      check_record(txn, cert, caller, status) && check_serial(call, txn, cert, caller, status);
   if (tlx_txn_err(txn)) return refuse(status, REASON_STORE_FAILED);
   return ok;
 }
@@ -164,6 +178,8 @@ static bool identify(struct tlx_call *call, struct caller *caller, struct tlx_st
   caller->kind = id.kind == TLX_PRINCIPAL_SENSOR ? CALLER_SENSOR : CALLER_OPERATOR;
   snprintf(caller->name, sizeof caller->name, "%s", id.name);
   struct caller_conn *conn = tlx_call_conn_data(call);
+  conn->kind = caller->kind;
+  memcpy(conn->name, caller->name, sizeof conn->name);
   if (!conn->first_mono_ms) conn->first_mono_ms = tlx_mono_ms(console->clock);
   return check_chain(call, cert, caller, status) && check_store(call, cert, caller, status);
 }
@@ -188,6 +204,23 @@ bool authn_authorize(struct tlx_call *call, size_t *max_message, struct tlx_stat
     return false;
   }
   return true;
+}
+
+/* ---- the end of an identity ---- */
+
+static bool is_of_caller(void *arg, void *conn_data) {
+  const struct caller *caller = arg;
+  const struct caller_conn *conn = conn_data;
+  return conn->kind == caller->kind && strcmp(conn->name, caller->name) == 0;
+}
+
+void authn_end_identity(struct console *console, enum caller_kind kind, const char *name,
+                        enum reason reason) {
+  struct caller caller = {.kind = kind};
+  struct tlx_status status;
+  snprintf(caller.name, sizeof caller.name, "%s", name);
+  reason_set(&status, reason);
+  tlx_server_end_conns(console->server, is_of_caller, &caller, &status);
 }
 
 void authn_fill_actor(struct tlx_call *call, const char *reason, const char *request_id,

@@ -37,10 +37,17 @@
 #define PAGE_BYTES_MAX (512u << 10) /* a page ends early here */
 #define WRITER_OPS_MAX 4096u        /* queued ops; more get RESOURCE_EXHAUSTED */
 #define WRITER_BYTES_MAX (16u << 20)
-#define BASELINE_AGE_MAX_MS 30000u    /* spec §5.1: a baseline is aged by at most this */
-#define DENIED_ANONYMOUS_PER_MIN 60u  /* audited in full; more become one summary */
-#define DENIED_SOURCES_MAX 4096u      /* remembered (source, method) pairs */
-#define KNOWN_PEERS_MAX 65536u        /* addresses of sensors that are remembered */
+#define BASELINE_AGE_MAX_MS 30000u   /* spec §5.1: a baseline is aged by at most this */
+#define DENIED_ANONYMOUS_PER_MIN 60u /* audited in full; more become one summary */
+#define DENIED_SOURCES_MAX 4096u     /* remembered (source, method) pairs */
+#define KNOWN_PEERS_MAX 65536u       /* addresses of sensors that are remembered */
+/* Tombstones of deleted sensors stay while the certificate could ask for anything: an expired one
+ * may ask for its renewal for so long (spec §2). */
+#define TOMBSTONE_KEEP_MS (60ull * 24 * 3600 * 1000)
+#define SERIAL_SWEEP_MAX 256u /* forgotten in one transaction */
+#define SERIAL_LOOK_MAX 2000u /* certificates looked at in one turn of the sweep */
+#define SERIAL_SWEEP_INTERVAL_MS 60000u
+#define HEALTH_NAMES_MAX 10u /* node names beside a reason: the first of them, to start with */
 #define CHECKPOINT_INTERVAL_MS 10000u /* last-seen times are written behind */
 #define SENSOR_CERT_LIFE_MS (30ull * 24 * 3600 * 1000)
 #define SENSOR_CERT_LATE_MS                                                                        \
@@ -50,8 +57,6 @@
 #define SENSOR_RENEW_INTERVAL_MS (3600ull * 1000)
 /* Requests that were on their way when a newer certificate was first used are no clone's. */
 #define CLONE_GRACE_MS (2ull * 60 * 1000)
-#define SERIAL_SWEEP_INTERVAL_MS 60000u
-#define SERIAL_SWEEP_MAX 2000u /* looked at in one turn of the loop: 2 ms */
 #define OPERATOR_CERT_LIFE_MS (365ull * 24 * 3600 * 1000)
 #define SERVER_CERT_LIFE_MS (90ull * 24 * 3600 * 1000)
 #define CA_CERT_LIFE_MS (3650ull * 24 * 3600 * 1000)

@@ -158,15 +158,3 @@ void op_clone_run(struct op *base, struct tlx_txn *txn) {
   op_audit_json(base, txn, CLONE, true, op->sensor_id, detail);
   op->is_noted = true;
 }
-
-/* ---- age ---- */
-
-void op_serial_sweep_run(struct op *base, struct tlx_txn *txn) {
-  struct op_serial_sweep *op = (void *)base;
-  for (unsigned i = 0; i < op->n; i++) {
-    const Telovix__Store__V1__SerialRecord *record = tlx_serial_get(txn, op->serials[i]);
-    if (record && record->state != TLX_SERIAL_GOOD &&
-        record->not_after_wall_ms < op->before_wall_ms)
-      tlx_serial_remove(txn, op->serials[i]);
-  }
-}

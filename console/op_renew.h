@@ -3,8 +3,7 @@
 #include "console/op.h"
 #include "pki/cert.h"
 
-/* Certificates of sensors after the first: renewal, the sign of a clone, and what is too old to be
- * remembered. */
+/* Certificates of sensors after the first: renewal, and the sign of a clone. */
 
 /* A further certificate for the caller's sensor. It was signed before; a refused op throws it away.
  */
@@ -51,14 +50,3 @@ struct op_clone {
 /* Remembered and audited (clone_suspected) once, until the sensor enrolls again. Refuses nothing.
  */
 void op_clone_run(struct op *op, struct tlx_txn *txn);
-
-/* Certificates that ended long ago are forgotten. */
-#define OP_SERIALS_MAX 256u
-struct op_serial_sweep {
-  struct op op;
-  uint64_t before_wall_ms;
-  uint8_t serials[OP_SERIALS_MAX][TLX_SERIAL_LEN];
-  unsigned n;
-};
-/* Forgets those of the list that are still old and not good. Audits nothing. */
-void op_serial_sweep_run(struct op *op, struct tlx_txn *txn);

@@ -14,7 +14,7 @@
 #include "pki/identity.h"
 #include "telovix/v1/sensor.pb-c.h"
 
-/* Certificates of sensors: how they are signed, renewed, suspected, and forgotten. */
+/* Certificates of sensors: how they are signed, renewed and suspected. */
 
 #define CSR_MAX 4096u
 
@@ -169,44 +169,5 @@ void svc_note_clone(struct tlx_call *call) {
   op->op.done = clone_noted;
   op->op.arg = console;
   op->op.cost = sizeof *op;
-  console_submit(console, &op->op);
-}
-
-/* ---- age ---- */
-
-static void serials_swept(struct op *base) {
-  struct console *console = base->arg;
-  console->forgetting = false;
-  op_done(base);
-  free(base);
-}
-
-static void note_old(void *arg, const uint8_t serial[16]) {
-  struct op_serial_sweep *op = arg;
-  if (op->n < OP_SERIALS_MAX) memcpy(op->serials[op->n++], serial, TLX_SERIAL_LEN);
-}
-
-void svc_sweep_serials(struct console *console) {
-  struct tlx_txn *txn TLX_AUTOTXN = NULL;
-  uint64_t now_wall_ms = tlx_wall_ms(console->clock);
-  if (console->forgetting || now_wall_ms < SENSOR_CERT_LATE_MS ||
-      tlx_txn_begin_read(console->store, &txn) != 0)
-    return;
-  struct op_serial_sweep *op = calloc(1, sizeof *op);
-  if (!op) return;
-  /* So long an ended one may still ask to be renewed, and is told why not. */
-  op->before_wall_ms = now_wall_ms - SENSOR_CERT_LATE_MS;
-  tlx_serial_each_old(txn, op->before_wall_ms, SERIAL_SWEEP_MAX, console->serial_sweep_at, note_old,
-                      op);
-  if (op->n == 0 || tlx_txn_err(txn)) {
-    free(op);
-    return;
-  }
-  op->op.actor.wall_ms = now_wall_ms;
-  op->op.run = op_serial_sweep_run;
-  op->op.done = serials_swept;
-  op->op.arg = console;
-  op->op.cost = sizeof *op;
-  console->forgetting = true;
   console_submit(console, &op->op);
 }

@@ -85,7 +85,7 @@ static void fail(struct renewal *renewal, const char *why) {
                               random_below(renewal->wait_ms / 2 + 1);
   renewal->state = RENEWAL_IDLE;
   forget_try(renewal);
-  renewal->options.failed(renewal->options.arg);
+  renewal->options.told(renewal->options.arg);
 }
 
 /* ---- saving ---- */
@@ -224,13 +224,18 @@ static void begin(struct renewal *renewal) {
 
 void renewal_look(struct renewal *renewal, uint64_t console_wall_ms, bool is_asked) {
   const struct identity *identity = renewal->options.identity;
-  if (renewal->state != RENEWAL_IDLE || renewal->closing ||
-      tlx_mono_ms(renewal->options.clock) < renewal->next_try_mono_ms)
+  if (renewal->state != RENEWAL_IDLE || renewal->closing) return;
+  uint64_t due_wall_ms =
+      renewal_due_wall_ms(identity->not_before_wall_ms, identity->not_after_wall_ms, renewal->draw);
+  if (!is_asked && console_wall_ms < due_wall_ms) {
+    /* What failed was asked for by a clock that was wrong. */
+    renewal->wait_ms = renewal->next_try_mono_ms = 0;
+    if (!*renewal->error) return;
+    renewal->error[0] = '\0';
+    renewal->options.told(renewal->options.arg);
     return;
-  if (is_asked ||
-      console_wall_ms >= renewal_due_wall_ms(identity->not_before_wall_ms,
-                                             identity->not_after_wall_ms, renewal->draw))
-    begin(renewal);
+  }
+  if (tlx_mono_ms(renewal->options.clock) >= renewal->next_try_mono_ms) begin(renewal);
 }
 
 void renewal_now(struct renewal *renewal) {

@@ -23,8 +23,8 @@ struct renewal_options {
   struct tlx_channel *(*channel)(void *arg);
   /* The new identity is on disk. */
   void (*renewed)(void *arg);
-  /* A try failed; renewal_error says why. */
-  void (*failed)(void *arg);
+  /* renewal_error says another thing than before. */
+  void (*told)(void *arg);
   void *arg;
 };
 
@@ -39,7 +39,8 @@ void renewal_look(struct renewal *renewal, uint64_t console_wall_ms, bool is_ask
 /* The certificate has ended: begins at once unless a try runs. */
 void renewal_now(struct renewal *renewal);
 /* Why the last try failed, one line of UTF-8 of at most 255 bytes; empty = none failed since the
- * last success. Lives with |renewal|, and changes with each try. */
+ * last success, or there is nothing to renew: by a wrong clock there was. Lives with |renewal|, and
+ * changes with each try. */
 const char *renewal_error(const struct renewal *renewal);
 /* The channel must be closed. Waits for the worker; |closed| when the memory is gone. */
 void renewal_close(struct renewal *renewal, void (*closed)(void *arg), void *arg);

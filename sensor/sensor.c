@@ -235,7 +235,7 @@ static void on_renewed(void *arg) {
   tlx_notice(UPLINK, "certificate renewed, it ends at %s", ends);
 }
 
-static void on_renewal_failed(void *arg) {
+static void on_renewal_told(void *arg) {
   struct sensor *sensor = arg;
   if (!sensor->stopping) uplink_beat(sensor->uplink);
 }
@@ -472,7 +472,7 @@ static int start_renewal(struct sensor *sensor) {
       .identity = &sensor->identity,
       .channel = on_channel,
       .renewed = on_renewed,
-      .failed = on_renewal_failed,
+      .told = on_renewal_told,
       .arg = sensor,
   };
   return renewal_new(&options, &sensor->renewal);

@@ -16,9 +16,10 @@
   X(DELIVERED, 2, "delivered")                                                                     \
   X(STILL_ALIVE, 3, "still_alive")                                                                 \
   X(KILLED, 4, "killed")                                                                           \
-  X(ALREADY_GONE, 5, "already_gone") X(IDENTITY_MISMATCH, 6, "identity_mismatch")                  \
-      X(PROTECTED, 7, "protected") X(FAILED, 8, "failed") X(EXPIRED, 9, "expired")                 \
-          X(CANCELLED, 10, "cancelled") X(RESULT_UNKNOWN, 11, "result_unknown")
+  X(ALREADY_GONE, 5, "already_gone")                                                               \
+  X(IDENTITY_MISMATCH, 6, "identity_mismatch") X(PROTECTED, 7, "protected") X(FAILED, 8, "failed") \
+      X(EXPIRED, 9, "expired") X(CANCELLED, 10, "cancelled")                                       \
+          X(RESULT_UNKNOWN, 11, "result_unknown")
 enum tlx_order_state {
 #define X(name, number, text) TLX_ORDER_##name = (number),
   TLX_ORDER_STATE_MAP(X)
@@ -47,6 +48,8 @@ void tlx_order_add(struct tlx_txn *txn, Telovix__Store__V1__OrderRecord *record,
  * TLX_E_NOT_FOUND when there is none with this id; -EINVAL for another sensor or number than the
  * stored ones. */
 void tlx_order_put(struct tlx_txn *txn, const Telovix__Store__V1__OrderRecord *record);
+/* Removes every order of the sensor, open ones too, with all index entries. Returns how many. */
+unsigned tlx_order_remove_all(struct tlx_txn *txn, const char *sensor_id);
 /* Open (not ended) orders of one sensor, oldest first; the record lives for the callback; false
  * stops. */
 void tlx_order_each_open(struct tlx_txn *txn, const char *sensor_id,

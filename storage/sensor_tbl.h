@@ -37,6 +37,10 @@ struct tlx_sensor_seen {
  * say the same already are skipped. Sorts |list|. */
 void tlx_sensor_checkpoint(struct tlx_txn *txn, struct tlx_sensor_seen *list, size_t n);
 
+/* Removes the sensor and its index entry, and nothing else that is its own (rules, orders, events,
+ * certificates). Nothing happens when there is none. */
+void tlx_sensor_remove(struct tlx_txn *txn, const char *sensor_id);
+
 /* Whether a certificate may still be used; what revokes or deletes says so here. */
 enum tlx_serial_state {
   TLX_SERIAL_GOOD = 1,
@@ -48,14 +52,14 @@ enum tlx_serial_state {
 enum { TLX_SERIAL_OF_SENSOR = 1, TLX_SERIAL_OF_OPERATOR = 2 };
 /* The certificate with this serial, in the transaction's arena; NULL when it is not on record. */
 Telovix__Store__V1__SerialRecord *tlx_serial_get(struct tlx_txn *txn, const uint8_t serial[16]);
-/* Looks at up to |max| certificates from the serial |at| on (all zero = from the start), moves |at|
- * to the next (all zero again after the last), and calls |cb| for each that ended before
- * |before_wall_ms| and is good no more: nobody needs to know it, since every call with it is
- * refused for its age alone. */
-void tlx_serial_each_old(struct tlx_txn *txn, uint64_t before_wall_ms, unsigned max, uint8_t at[16],
-                         void (*cb)(void *arg, const uint8_t serial[16]), void *arg);
-/* Nothing happens when it is not there. */
-void tlx_serial_remove(struct tlx_txn *txn, const uint8_t serial[16]);
 /* Inserts or replaces. */
 void tlx_serial_put(struct tlx_txn *txn, const uint8_t serial[16],
                     const Telovix__Store__V1__SerialRecord *record);
+/* Removes it. Nothing happens when it is not on record. */
+void tlx_serial_remove(struct tlx_txn *txn, const uint8_t serial[16]);
+/* In order of serial numbers, starting behind |after| (NULL = from the start). |record| lives for
+ * the callback, which may change and remove what it sees; false stops. */
+void tlx_serial_each(struct tlx_txn *txn, const uint8_t after[16],
+                     bool (*cb)(void *arg, const uint8_t serial[16],
+                                const Telovix__Store__V1__SerialRecord *record),
+                     void *arg);

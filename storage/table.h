@@ -22,8 +22,6 @@
   X(TOKEN, "token", TLX_DB_KEY_NUMBER, &telovix__store__v1__token_record__descriptor, 1)           \
   X(TOKEN_HASH, "token_hash", TLX_DB_KEY_HASH, NULL, 0)                                            \
   X(TOKEN_ID, "token_id", TLX_DB_KEY_ID, NULL, 0)                                                  \
-  X(TOKEN_USE, "token_use", TLX_DB_KEY_TOKEN_USE,                                                  \
-    &telovix__store__v1__token_use_record__descriptor, 1)                                          \
   X(ORDER, "order", TLX_DB_KEY_NUMBER, &telovix__store__v1__order_record__descriptor, 1)           \
   X(ORDER_ID, "order_id", TLX_DB_KEY_ID, NULL, 0)                                                  \
   X(ORDER_SENSOR, "order_sensor", TLX_DB_KEY_SENSOR_NO, NULL, 0)                                   \
@@ -36,7 +34,9 @@
   X(RULE, "rule", TLX_DB_KEY_SENSOR_RULE, &telovix__store__v1__rule_record__descriptor, 1)         \
   X(RULE_ID, "rule_id", TLX_DB_KEY_ID, NULL, 0)                                                    \
   X(EVENT, "event", TLX_DB_KEY_NUMBER, &telovix__store__v1__event_record__descriptor, 1)           \
-  X(EVENT_SENSOR, "event_sensor", TLX_DB_KEY_SENSOR_NO, NULL, 0)
+  X(EVENT_SENSOR, "event_sensor", TLX_DB_KEY_SENSOR_NO, NULL, 0)                                   \
+  X(TOKEN_USE, "token_use", TLX_DB_KEY_TOKEN_USE,                                                  \
+    &telovix__store__v1__token_use_record__descriptor, 1)
 enum tlx_table {
 #define X(table, name, layout, record, schema) TLX_TABLE_##table,
   TLX_TABLE_MAP(X)
