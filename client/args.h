@@ -28,7 +28,7 @@ struct args {
   const char *reason, *request_id;
   const char *exe, *sensor, *actor, *action, *node_name, *name, *head, *reenroll;
   uint64_t max_uses, start_ticks, life_ms, since_wall_ms, until_wall_ms, limit;
-  bool wait, all, observe, force, follow, accept_partial;
+  bool wait, all, observe, force, follow, accept_partial, yes, contain_first, release_first;
   unsigned on_lost_console, token_kind; /* numbers of telovix.v1; 0 = not given */
   const char *allow[TLX_ALLOW_LIST_MAX];
   size_t n_allow;
@@ -53,6 +53,8 @@ enum {
   ARGS_WAIT = 1 << 11,     /* --wait, of a rule */
   ARGS_EVENTS = 1 << 12,   /* --follow */
   ARGS_CONTAIN = 1 << 13,  /* --allow --on-lost-console --force --accept-partial */
+  ARGS_REVOKE = 1 << 15,   /* --contain-first --release-first --accept-partial --yes */
+  ARGS_DELETE = 1 << 16,   /* --force, of a deletion; --yes */
   ARGS_ENTRIES = 1 << 14,  /* no option: further words, each an entry of an allow list */
 };
 
