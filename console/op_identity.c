@@ -228,6 +228,7 @@ static void use_token(struct op_enroll *op, struct tlx_txn *txn,
 void op_enroll_run(struct op *base, struct tlx_txn *txn) {
   struct op_enroll *op = (void *)base;
   restore_offer(op);
+  op->has_replaced = false;
   Telovix__Store__V1__TokenRecord *token = tlx_token_find(txn, op->token_hash);
   bool is_again = token && token->kind == TOKEN_REENROLLMENT;
   struct given given;
@@ -248,6 +249,7 @@ void op_enroll_run(struct op *base, struct tlx_txn *txn) {
       put_sensor(op, txn, token);
     put_serial(op, txn, is_again);
     use_token(op, txn, token);
+    op->has_replaced = is_again;
   }
   op_audit_json(base, txn, is_again ? REENROLLED : ENROLLED, true, op->sensor_id, detail);
 }

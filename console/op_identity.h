@@ -25,7 +25,8 @@ struct op_enroll {
   uint8_t serial[TLX_SERIAL_LEN];
   uint64_t not_before_wall_ms, not_after_wall_ms;
   struct tlx_buf
-      certificate; /* DER; replaced by the stored one on a retry with the same token and key */
+      certificate;   /* DER; replaced by the stored one on a retry with the same token and key */
+  bool has_replaced; /* out: the sensor was known, and its former certificates have ended */
   /* op_enroll_run's own: the inputs that it replaced, put back when it runs again. */
   bool replaced;
   char offered_sensor_id[32];

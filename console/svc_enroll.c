@@ -116,8 +116,13 @@ static void enrolled(struct op *base) {
   struct op_enroll *op = (void *)base;
   struct tlx_call *call = svc_op_call(base);
   if (base->status.code == TLX_GRPC_OK) {
-    tlx_notice(AUTH, "sensor enrolled: sensor=%s node=%s client=%s", op->sensor_id, op->node_name,
+    tlx_notice(AUTH, "sensor enrolled%s: sensor=%s node=%s client=%s",
+               op->has_replaced ? " again" : "", op->sensor_id, op->node_name,
                tlx_call_client_ip(call));
+    /* What the former identity has open ends with it. */
+    if (op->has_replaced)
+      authn_end_identity(console_of(call), CALLER_SENSOR, op->sensor_id,
+                         REASON_CERTIFICATE_SUPERSEDED);
     watch_sensor_changed(console_of(call)->watch, op->sensor_id);
     reply_enrolled(call, op);
   } else {

@@ -99,6 +99,8 @@ static struct op_enroll *enroll_op(const char *sensor_id, uint8_t key, uint64_t 
   return op;
 }
 
+static bool last_replaced;
+
 /* Runs |op|; |gets| is the sensor that it must become, NULL for a refusal. Returns the first byte
  * of the serial that was given. */
 static uint8_t run_enroll(struct fixture *fx, struct op_enroll *op, const char *reason,
@@ -113,6 +115,7 @@ static uint8_t run_enroll(struct fixture *fx, struct op_enroll *op, const char *
   } else {
     op_fixture_expect_audit(fx, "enrollment_failed", false, reason);
   }
+  last_replaced = op->has_replaced;
   op_enroll_free(op);
   cr_assert_eq(fixture_verify(fx, NULL), 0);
   return serial;
@@ -290,8 +293,10 @@ Test(op_identity, a_known_sensor_enrolls_again) {
   fixture_commit(txn);
   cr_assert_eq(state_of(&fx, OLD), TLX_SERIAL_SUPERSEDED, "at once");
   cr_assert_eq(state_of(&fx, OLDER), TLX_SERIAL_SUPERSEDED);
+  cr_assert(last_replaced);
   /* The lost reply, a second key. */
   cr_assert_eq(run_enroll(&fx, again_op(1, 0), "", SENSOR_A, "sensor_reenrolled"), fresh);
+  cr_assert_not(last_replaced, "what is open now is the new one's");
   run_enroll(&fx, again_op(2, 0), "token_used", NULL, "");
 }
 
