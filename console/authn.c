@@ -70,12 +70,13 @@ static bool check_chain(struct tlx_call *call, const struct tlx_cert *cert,
   struct console *console = console_of(call);
   struct caller_conn *conn = tlx_call_conn_data(call);
   if (!conn->judged) {
-    /* The signature costs a hundred times the rest, and cannot change on this connection. Times are
-     * looked at with each call: here one is taken at which the leaf was valid. */
-    uint64_t at_wall_ms = tlx_wall_ms(console->clock);
-    if (at_wall_ms > cert->not_after_wall_ms) at_wall_ms = cert->not_after_wall_ms;
-    if (at_wall_ms < cert->not_before_wall_ms) at_wall_ms = cert->not_before_wall_ms;
-    conn->verdict = tlx_ca_bundle_check(console->trust.ca, cert, TLX_PRINCIPAL_SENSOR, at_wall_ms);
+    /* The signature costs a hundred times the rest, and cannot change on this connection. The
+     * leaf's times are looked at with each call, below. */
+    uint64_t now_wall_ms = tlx_wall_ms(console->clock);
+    int err = tlx_ca_bundle_check(console->trust.ca, cert, TLX_PRINCIPAL_SENSOR, now_wall_ms);
+    bool is_of_leaf = (err == TLX_E_CERT_EXPIRED || err == TLX_E_CERT_NOT_YET_VALID) &&
+                      tlx_cert_check_time(cert, now_wall_ms) == err;
+    conn->verdict = is_of_leaf ? 0 : err;
     conn->judged = conn->verdict == 0;
   }
   switch (conn->verdict) {

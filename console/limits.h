@@ -37,6 +37,9 @@
 #define PAGE_BYTES_MAX (512u << 10) /* a page ends early here */
 #define WRITER_OPS_MAX 4096u        /* queued ops; more get RESOURCE_EXHAUSTED */
 #define WRITER_BYTES_MAX (16u << 20)
+/* How long a commit waits for an op that was announced. About two trips on a fast network: less
+ * than the commit that it saves, and nothing that an operator feels when the other side is slow. */
+#define WRITER_FOLLOWER_NS 400000
 #define BASELINE_AGE_MAX_MS 30000u   /* spec §5.1: a baseline is aged by at most this */
 #define DENIED_ANONYMOUS_PER_MIN 60u /* audited in full; more become one summary */
 #define DENIED_SOURCES_MAX 4096u     /* remembered (source, method) pairs */

@@ -58,7 +58,8 @@ struct op {
   bool replayed;              /* the answer comes from an earlier run of the same request */
   struct tlx_audit_head head; /* newest audit record after this op */
   size_t cost;                /* bytes, for the writer's bound */
-  struct op *next;            /* the writer's queue */
+  bool has_follower; /* another op that belongs to it is on its way: one commit may do for both */
+  struct op *next;   /* the writer's queue */
   /* Set by run through op_reply_once; empty = the reply itself is remembered. */
   char once_reason[48], once_message[256];
 };
