@@ -83,6 +83,16 @@ static const struct tlx_method methods[] = {
     METHOD("AuditService", "GetAuditHead", TLX_UNARY, get_audit_head_request, audit_head,
            svc_get_audit_head),
     METHOD("OperatorService", "WhoAmI", TLX_UNARY, who_am_irequest, who_am_ireply, svc_whoami),
+    METHOD("OperatorService", "CreateOperator", TLX_UNARY, create_operator_request,
+           operator_certificate_reply, svc_create_operator),
+    METHOD("OperatorService", "RenewOperator", TLX_UNARY, renew_operator_request,
+           operator_certificate_reply, svc_renew_operator),
+    METHOD("OperatorService", "ListOperators", TLX_UNARY, list_operators_request,
+           list_operators_reply, svc_list_operators),
+    METHOD("OperatorService", "SetOperatorRole", TLX_UNARY, set_operator_role_request, operator,
+           svc_set_operator_role),
+    METHOD("OperatorService", "RevokeOperator", TLX_UNARY, revoke_operator_request, operator,
+           svc_revoke_operator),
 };
 
 const struct tlx_method *svc_methods(size_t *ret_n) {
