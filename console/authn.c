@@ -103,6 +103,9 @@ static bool identify(struct tlx_call *call, struct caller *caller, struct tlx_st
     return refuse(status, REASON_CERTIFICATE_IDENTITY);
   caller->kind = id.kind == TLX_PRINCIPAL_SENSOR ? CALLER_SENSOR : CALLER_OPERATOR;
   snprintf(caller->name, sizeof caller->name, "%s", id.name);
+  struct caller_conn *conn = tlx_call_conn_data(call);
+  conn->kind = caller->kind;
+  memcpy(conn->name, caller->name, sizeof conn->name);
   return check_chain(call, cert, status) && check_store(console, cert, caller, status);
 }
 
@@ -126,6 +129,23 @@ bool authn_authorize(struct tlx_call *call, size_t *max_message, struct tlx_stat
     return false;
   }
   return true;
+}
+
+/* ---- the end of an identity ---- */
+
+static bool is_of_caller(void *arg, void *conn_data) {
+  const struct caller *caller = arg;
+  const struct caller_conn *conn = conn_data;
+  return conn->kind == caller->kind && strcmp(conn->name, caller->name) == 0;
+}
+
+void authn_end_identity(struct console *console, enum caller_kind kind, const char *name,
+                        enum reason reason) {
+  struct caller caller = {.kind = kind};
+  struct tlx_status status;
+  snprintf(caller.name, sizeof caller.name, "%s", name);
+  reason_set(&status, reason);
+  tlx_server_end_conns(console->server, is_of_caller, &caller, &status);
 }
 
 void authn_fill_actor(struct tlx_call *call, const char *reason, const char *request_id,

@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include "console/console.h"
+#include "console/reasons.h"
 #include "rpc/call.h"
 
 /* Who calls, found out afresh for each request from the certificate of the connection and the store
@@ -23,6 +24,9 @@ struct caller {
 struct caller_conn {
   bool judged;
   int verdict;
+  /* Whose certificate it is, since the first call that needed one; CALLER_ANONYMOUS before. */
+  enum caller_kind kind;
+  char name[64];
   char sensor_id[32]; /* counted as a connection of this sensor; empty = none */
 };
 
@@ -40,6 +44,12 @@ static inline struct console *console_of(const struct tlx_call *call) {
 static inline struct caller *caller_of(struct tlx_call *call) {
   return tlx_call_data(call);
 }
+/* Ends what the identity has open, after its revocation was committed: its calls and streams with
+ * |reason|, then its connections (GOAWAY and close). Whatever it tries next is refused by the store
+ * anyway; nobody else's connection is touched. A call that was answered before keeps its answer:
+ * who revokes himself replies first. */
+void authn_end_identity(struct console *console, enum caller_kind kind, const char *name,
+                        enum reason reason);
 /* Fills who asks and when, and the hash of method and request by which a retry is known; |reason|
  * and |request_id| may be NULL. Everything is copied. */
 void authn_fill_actor(struct tlx_call *call, const char *reason, const char *request_id,

@@ -110,6 +110,8 @@ void convert_health(struct console *console, const Telovix__Store__V1__SensorRec
       .enrolled_wall_ms = record->enrolled_wall_ms,
       .cert_not_before_wall_ms = record->cert_not_before_wall_ms,
       .cert_not_after_wall_ms = record->cert_not_after_wall_ms,
+      .clone_suspected_wall_ms = record->clone_suspected_wall_ms,
+      .renewal_failed = *record->renewal_error != 0,
       .now_wall_ms = tlx_wall_ms(console->clock),
       .now_mono_ms = tlx_mono_ms(console->clock),
       .started_mono_ms = console->started_mono_ms,

@@ -95,18 +95,11 @@ static bool judge_silence(const struct health_input *input, struct health *healt
 
 /* ---- certificate ---- */
 
-static void judge_trust(const struct health_input *input, struct health *health) {
+static void judge_renewal(const struct health_input *input, struct health *health, uint64_t life_ms,
+                          uint64_t left_ms) {
   char value[TLX_TIME_TEXT_MAX + 8] = "expired", limit[TLX_TIME_TEXT_MAX + 8],
                                  text[TLX_TIME_TEXT_MAX];
-  uint64_t life_ms = span_between(input->cert_not_before_wall_ms, input->cert_not_after_wall_ms);
-  uint64_t left_ms = span_between(input->now_wall_ms, input->cert_not_after_wall_ms);
   uint64_t due_ms = life_ms / 10, recommended_ms = life_ms / 3;
-  health->trust_health = TRUST_HEALTHY;
-  if (input->trust_state == TRUST_STATE_REVOKED) {
-    health->trust_health = TRUST_REVOKED;
-    add_reason(health, "trust_revoked", STATE_CRITICAL, "revoked", "trusted");
-    return;
-  }
   if (left_ms > recommended_ms)
     changes_at(health, input->now_mono_ms, input->now_mono_ms + (left_ms - recommended_ms));
   else if (left_ms > due_ms)
@@ -122,6 +115,28 @@ static void judge_trust(const struct health_input *input, struct health *health)
   health->trust_health = is_due ? TRUST_DUE : TRUST_RECOMMENDED;
   add_reason(health, is_due ? "renewal_due" : "renewal_recommended",
              is_due ? STATE_DEGRADED : STATE_WATCH, value, limit);
+}
+
+static void judge_trust(const struct health_input *input, struct health *health) {
+  char value[32], text[32];
+  uint64_t life_ms = span_between(input->cert_not_before_wall_ms, input->cert_not_after_wall_ms);
+  uint64_t left_ms = span_between(input->now_wall_ms, input->cert_not_after_wall_ms);
+  health->trust_health = TRUST_HEALTHY;
+  if (input->trust_state == TRUST_STATE_REVOKED) {
+    health->trust_health = TRUST_REVOKED;
+    add_reason(health, "trust_revoked", STATE_CRITICAL, "revoked", "trusted");
+    return;
+  }
+  judge_renewal(input, health, life_ms, left_ms);
+  if (input->clone_suspected_wall_ms) {
+    span(span_between(input->clone_suspected_wall_ms, input->now_wall_ms) / 1000 * 1000, text);
+    snprintf(value, sizeof value, "clone seen %.16s ago", text);
+    add_reason(health, "trust_degraded", STATE_DEGRADED, value, "no clone");
+  }
+  if (input->renewal_failed)
+    add_reason(health, "trust_degraded", STATE_DEGRADED, "renewal failed", "renewed");
+  if (input->clone_suspected_wall_ms || input->renewal_failed)
+    health->trust_health = TRUST_DEGRADED;
 }
 
 /* ---- the sensor's own word ---- */

@@ -15,6 +15,8 @@ struct health_input {
   uint64_t last_seen_wall_ms; /* stored; 0 = never */
   uint64_t enrolled_wall_ms;  /* the silence of a sensor that was never seen counts from here */
   uint64_t cert_not_before_wall_ms, cert_not_after_wall_ms;
+  uint64_t clone_suspected_wall_ms; /* an older certificate came back; 0 = none did */
+  bool renewal_failed;              /* the sensor said that its last renewal failed */
   /* live; seen_since_start false = no heartbeat since this Console started */
   bool seen_since_start;
   uint64_t last_seen_mono_ms;

@@ -337,7 +337,7 @@ void tlx_server_end_conns(struct tlx_server *server, bool (*match)(void *arg, vo
     if (!sconn->is_ready || !match(arg, sconn->data)) continue;
     cut_calls(sconn, status);
     if (h2) tlx_h2_goaway(h2, 0, NULL);
-    tlx_conn_close_when_idle(sconn->conn);
+    tlx_conn_close(sconn->conn, 0, "");
   }
 }
 

@@ -65,7 +65,10 @@ void tlx_server_set_tls(struct tlx_server *server, struct tlx_tls_ctx *tls_ctx);
  * caller turns health to NOT_SERVING before. */
 void tlx_server_drain(struct tlx_server *server, uint32_t grace_ms, const struct tlx_status *status,
                       void (*done)(void *arg), void *arg);
-/* Ends every call on connections for which |match| is true with |status|, then GOAWAY and close. */
+/* Ends every call that was not answered yet on connections for which |match| is true with |status|
+ * (as its handler's cancel; the `failed` hook is not told), then GOAWAY and close: what is queued
+ * still goes out, but no peer can hold the connection open. |match| sees connections that finished
+ * TLS. */
 void tlx_server_end_conns(struct tlx_server *server, bool (*match)(void *arg, void *conn_data),
                           void *arg, const struct tlx_status *status);
 /* Closes what is left at once; |closed| is called when all handles are closed and the memory is

@@ -250,6 +250,52 @@ Test(health, a_certificate_past_its_end_stays_due) {
   cr_assert_eq(health.trust_health, TRUST(HEALTHY));
 }
 
+Test(health, a_suspected_clone_degrades_the_trust) {
+  struct health_input input = healthy();
+  input.clone_suspected_wall_ms = NOW - 5000;
+  struct health health = compute(&input);
+  cr_assert_eq(health.trust_health, TRUST(DEGRADED));
+  cr_assert_eq(health.state, STATE(DEGRADED));
+  cr_assert_eq(health.status, STATUS(HEALTHY));
+  cr_assert_eq(health.n_reasons, 1);
+  cr_assert_str_eq(reason_of(&health), "trust_degraded");
+  cr_assert_str_eq(health.reasons[0].value, "clone seen 5 s ago");
+  cr_assert_str_eq(health.reasons[0].limit, "no clone");
+  cr_assert_eq(health.next_change_mono_ms, NOW + 20 * DAY, "it does not pass by itself");
+  /* A clock that stepped back, and a time from before there were clocks. */
+  input.clone_suspected_wall_ms = NOW + 1;
+  health = compute(&input);
+  cr_assert_str_eq(health.reasons[0].value, "clone seen 0 s ago");
+  input.clone_suspected_wall_ms = 1;
+  input.now_wall_ms = UINT64_MAX;
+  health = compute(&input);
+  cr_assert_eq(health.trust_health, TRUST(DEGRADED));
+}
+
+Test(health, a_failed_renewal_degrades_the_trust_and_stands_beside_what_is_due) {
+  struct health_input input = healthy();
+  input.renewal_failed = true;
+  struct health health = compute(&input);
+  cr_assert_eq(health.trust_health, TRUST(DEGRADED));
+  cr_assert_eq(health.state, STATE(DEGRADED));
+  cr_assert_str_eq(reason_of(&health), "trust_degraded");
+  cr_assert_str_eq(health.reasons[0].value, "renewal failed");
+  cr_assert_str_eq(health.reasons[0].limit, "renewed");
+  input.cert_not_before_wall_ms = NOW;
+  input.cert_not_after_wall_ms = NOW + 30 * DAY;
+  input.now_wall_ms = input.cert_not_after_wall_ms - DAY;
+  input.clone_suspected_wall_ms = input.now_wall_ms;
+  char text[512];
+  health = compute(&input);
+  judgement(&health, text);
+  cr_assert_str_eq(text, "4 3 4 renewal_due trust_degraded trust_degraded");
+  /* A revoked identity has nothing left to renew. */
+  input.trust_state = TRUST_STATE(TRUST_REVOKED);
+  health = compute(&input);
+  judgement(&health, text);
+  cr_assert_str_eq(text, "1 1 5 trust_revoked");
+}
+
 /* ---- the sensor's own word ---- */
 
 Test(health, error_line) {
@@ -360,6 +406,72 @@ Test(health, all_reasons_are_told_and_the_worst_decides) {
   cr_assert_eq(health.state, STATE(WATCH));
 }
 
+/* One row of the table of spec §3, and the least that brings it about. */
+static void set_enforcement(struct health_input *input, const char *reason) {
+  input->is_engine_down = strcmp(reason, "engine_down") == 0;
+  if (strcmp(reason, "enforcement_tampered") == 0) input->tampered_until_mono_ms = NOW + 1;
+  if (strcmp(reason, "enforcement_lifted") == 0) input->lifted_wall_ms = NOW;
+  input->n_rules_failed = strcmp(reason, "rule_failed") == 0;
+  input->desired_rollback = strcmp(reason, "desired_rollback") == 0;
+  if (strcmp(reason, "event_loss") == 0) input->last_event_loss_mono_ms = NOW;
+  input->coverage_partial = strcmp(reason, "coverage_partial") == 0;
+}
+
+static void set_rest(struct health_input *input, const char *reason) {
+  if (strcmp(reason, "trust_revoked") == 0) input->trust_state = TRUST_STATE(TRUST_REVOKED);
+  if (strcmp(reason, "heartbeat_offline") == 0) input->last_seen_mono_ms = NOW - 4 * STALE;
+  if (strcmp(reason, "heartbeat_stale") == 0) input->last_seen_mono_ms = NOW - STALE;
+  if (strcmp(reason, "heartbeat_delayed") == 0) input->last_seen_mono_ms = NOW - STALE / 2;
+  if (strcmp(reason, "renewal_due") == 0) input->cert_not_after_wall_ms = NOW;
+  if (strcmp(reason, "renewal_recommended") == 0) input->cert_not_after_wall_ms = NOW + NOW / 2;
+  input->renewal_failed = strcmp(reason, "trust_degraded") == 0;
+  if (strcmp(reason, "runtime_error") == 0) input->last_error_line_mono_ms = NOW;
+  input->cpu_permille = strcmp(reason, "resource_pressure") == 0 ? 201 : 0;
+}
+
+Test(health, every_row_of_the_table_alone) {
+  static const struct {
+    const char *reason;
+    uint32_t state;
+  } rows[] = {{"trust_revoked", STATE(CRITICAL)},        {"engine_down", STATE(CRITICAL)},
+              {"enforcement_tampered", STATE(CRITICAL)}, {"enforcement_lifted", STATE(CRITICAL)},
+              {"heartbeat_offline", STATE(OFFLINE)},     {"heartbeat_stale", STATE(DEGRADED)},
+              {"renewal_due", STATE(DEGRADED)},          {"trust_degraded", STATE(DEGRADED)},
+              {"rule_failed", STATE(DEGRADED)},          {"desired_rollback", STATE(DEGRADED)},
+              {"runtime_error", STATE(DEGRADED)},        {"heartbeat_delayed", STATE(WATCH)},
+              {"renewal_recommended", STATE(WATCH)},     {"event_loss", STATE(WATCH)},
+              {"resource_pressure", STATE(WATCH)},       {"coverage_partial", STATE(WATCH)}};
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    struct health_input input = healthy();
+    set_enforcement(&input, rows[i].reason);
+    set_rest(&input, rows[i].reason);
+    struct health health = compute(&input);
+    cr_assert_eq(health.n_reasons, 1, "%s", rows[i].reason);
+    cr_assert_str_eq(health.reasons[0].reason, rows[i].reason);
+    cr_assert_eq(health.reasons[0].state, rows[i].state, "%s", rows[i].reason);
+    cr_assert_eq(health.state, rows[i].state, "%s", rows[i].reason);
+    cr_assert(*health.reasons[0].value && *health.reasons[0].limit, "%s", rows[i].reason);
+  }
+}
+
+/* Whatever comes together has its place: a reason that is left out is a lie. */
+Test(health, all_that_can_hold_at_once_fits) {
+  struct health_input input = healthy();
+  input.last_seen_mono_ms = NOW - 4 * STALE;
+  input.cert_not_after_wall_ms = NOW;
+  input.clone_suspected_wall_ms = input.lifted_wall_ms = NOW;
+  input.renewal_failed = input.is_engine_down = input.desired_rollback = true;
+  input.coverage_partial = true;
+  input.tampered_until_mono_ms = NOW + 1;
+  input.n_rules_failed = 1;
+  input.last_event_loss_mono_ms = input.last_error_line_mono_ms = NOW;
+  input.rss_bytes = 1ull << 40;
+  input.cpu_permille = 201;
+  struct health health = compute(&input);
+  cr_assert_eq(health.n_reasons, 14);
+  cr_assert_leq(health.n_reasons, HEALTH_REASONS_MAX);
+}
+
 /* ---- when it changes by itself ---- */
 
 Test(health, nothing_ahead_is_never) {
@@ -387,6 +499,8 @@ Test(health, the_next_change_is_exact) {
     if (rand_r(&seed) % 4 == 0) input.cert_not_after_wall_ms = NOW + DAY;
     if (rand_r(&seed) % 2)
       input.last_error_line_mono_ms = NOW - 295000 - (uint64_t)(rand_r(&seed) % 10000);
+    input.renewal_failed = rand_r(&seed) % 8 == 0;
+    if (rand_r(&seed) % 8 == 0) input.clone_suspected_wall_ms = NOW;
     if (rand_r(&seed) % 8 == 0) input.trust_state = TRUST_STATE(TRUST_REVOKED);
     struct health health = compute(&input);
     judgement(&health, now);
