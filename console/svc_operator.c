@@ -14,6 +14,7 @@
 #include "console/svc.h"
 #include "pki/identity.h"
 #include "rpc/limits.h"
+#include "rpc/pb_scan.h"
 #include "telovix/v1/operator.pb-c.h"
 
 /* The caller's own identity, and those of other operators (OperatorService; spec §2, §6). */
@@ -104,11 +105,11 @@ static int issue(struct console *console, const char *name, struct tlx_bytes spk
 }
 
 static void pack_operator(const Telovix__Store__V1__OperatorRecord *record, struct tlx_buf *buf) {
-  Telovix__V1__Operator operator;
+  Telovix__V1__Operator converted;
   struct tlx_arena arena;
   tlx_arena_init(&arena, TLX_ARENA_MAX);
-  convert(record, &arena, &operator);
-  tlx_pb_pack(&operator.base, buf);
+  convert(record, &arena, &converted);
+  tlx_pb_pack(&converted.base, buf);
   tlx_arena_done(&arena);
 }
 
@@ -117,11 +118,11 @@ static void pack_operator(const Telovix__Store__V1__OperatorRecord *record, stru
 static void pack_certificate(const Telovix__Store__V1__OperatorRecord *record,
                              const struct tlx_buf *rest, struct tlx_buf *buf) {
   Telovix__V1__OperatorCertificateReply reply = TELOVIX__V1__OPERATOR_CERTIFICATE_REPLY__INIT;
-  Telovix__V1__Operator operator;
+  Telovix__V1__Operator converted;
   struct tlx_arena arena;
   tlx_arena_init(&arena, TLX_ARENA_MAX);
-  convert(record, &arena, &operator);
-  reply.operator= & operator;
+  convert(record, &arena, &converted);
+  reply.operator_ = &converted;
   tlx_pb_pack(&reply.base, buf);
   tlx_buf_add(buf, rest->data, rest->len);
   tlx_arena_done(&arena);
@@ -325,13 +326,13 @@ static bool collect_operator(void *arg, const Telovix__Store__V1__OperatorRecord
     page->more = true;
     return false;
   }
-  Telovix__V1__Operator *operator= & page->operators[page->n];
-  convert(record, page->arena, operator);
-  operator->name = copy_text(page->arena, record->name, &page->failed);
-  operator->created_by = copy_text(page->arena, record->created_by, &page->failed);
+  Telovix__V1__Operator *converted = &page->operators[page->n];
+  convert(record, page->arena, converted);
+  converted->name = copy_text(page->arena, record->name, &page->failed);
+  converted->created_by = copy_text(page->arena, record->created_by, &page->failed);
   if (page->failed) return false;
-  page->list[page->n++] = operator;
-  page->bytes += protobuf_c_message_get_packed_size(&operator->base);
+  page->list[page->n++] = converted;
+  page->bytes += protobuf_c_message_get_packed_size(&converted->base);
   snprintf(page->last_name, sizeof page->last_name, "%s", record->name);
   return true;
 }
