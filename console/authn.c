@@ -68,10 +68,23 @@ static bool check_serial(struct tlx_txn *txn, const struct tlx_cert *cert,
   }
 }
 
-static bool check_record(struct tlx_txn *txn, struct caller *caller, struct tlx_status *status) {
+/* Of a deleted sensor only this is left, so that who comes back with its certificate is told apart.
+ */
+static bool is_tombstone(struct tlx_txn *txn, const struct tlx_cert *cert,
+                         const struct caller *caller) {
+  const Telovix__Store__V1__SerialRecord *record =
+      cert->serial_len == TLX_SERIAL_LEN ? tlx_serial_get(txn, cert->serial) : NULL;
+  return record && record->kind == TLX_SERIAL_OF_SENSOR && record->state == TLX_SERIAL_DELETED &&
+         strcmp(record->owner, caller->name) == 0;
+}
+
+static bool check_record(struct tlx_txn *txn, const struct tlx_cert *cert, struct caller *caller,
+                         struct tlx_status *status) {
   if (caller->kind == CALLER_SENSOR) {
     const Telovix__Store__V1__SensorRecord *sensor = tlx_sensor_get(txn, caller->name);
-    if (!sensor) return refuse(status, REASON_CERTIFICATE_UNKNOWN);
+    if (!sensor)
+      return refuse(status, is_tombstone(txn, cert, caller) ? REASON_SENSOR_DELETED
+                                                            : REASON_CERTIFICATE_UNKNOWN);
     if (sensor->trust_state == OP_TRUST_REVOKED) return refuse(status, REASON_INVALID_SENSOR_TRUST);
     return true;
   }
@@ -87,7 +100,7 @@ static bool check_store(struct console *console, const struct tlx_cert *cert, st
   struct tlx_txn *txn TLX_AUTOTXN = NULL;
   if (tlx_txn_begin_read(console->store, &txn) != 0) return refuse(status, REASON_STORE_FAILED);
   /* The record first: a revoked identity is told so whatever its serial is. */
-  bool ok = check_record(txn, caller, status) && check_serial(txn, cert, caller, status);
+  bool ok = check_record(txn, cert, caller, status) && check_serial(txn, cert, caller, status);
   if (tlx_txn_err(txn)) return refuse(status, REASON_STORE_FAILED);
   return ok;
 }

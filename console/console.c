@@ -17,6 +17,7 @@
 #include "console/limits.h"
 #include "console/op_audit.h"
 #include "console/op_event.h"
+#include "console/op_fleet.h"
 #include "console/op_kill.h"
 #include "console/peers.h"
 #include "console/reasons.h"
@@ -141,6 +142,59 @@ static void expire_events(struct console *console) {
   console_submit(console, &op->op);
 }
 
+static void serials_swept(struct op *base) {
+  struct console *console = base->arg;
+  console->burying = false;
+  op_done(base);
+  free(base);
+}
+
+/* One turn of the walk over all certificates. */
+struct serial_turn {
+  struct op_serial_sweep *op;
+  uint8_t last[16];
+  unsigned n_looked;
+};
+
+static bool look_at_serial(void *arg, const uint8_t serial[16],
+                           const Telovix__Store__V1__SerialRecord *record) {
+  struct serial_turn *turn = arg;
+  struct op_serial_sweep *op = turn->op;
+  memcpy(turn->last, serial, sizeof turn->last);
+  if (op_serial_is_due(record, op->before_wall_ms))
+    memcpy(op->serials[op->n_serials++], serial, sizeof *op->serials);
+  return op->n_serials < SERIAL_SWEEP_MAX && ++turn->n_looked < SERIAL_LOOK_MAX;
+}
+
+/* Tombstones of deleted sensors go when nobody can come back with them. A turn looks at a part of
+ * all certificates, and the next one goes on from there. */
+static void sweep_serials(struct console *console) {
+  struct tlx_txn *txn TLX_AUTOTXN = NULL;
+  uint64_t now_wall_ms = tlx_wall_ms(console->clock);
+  if (console->burying || now_wall_ms < TOMBSTONE_KEEP_MS ||
+      tlx_txn_begin_read(console->store, &txn) != 0)
+    return;
+  struct op_serial_sweep *op = calloc(1, sizeof *op);
+  if (!op) return;
+  struct serial_turn turn = {.op = op};
+  op->before_wall_ms = now_wall_ms - TOMBSTONE_KEEP_MS;
+  tlx_serial_each(txn, console->serial_after, look_at_serial, &turn);
+  bool is_whole = op->n_serials < SERIAL_SWEEP_MAX && turn.n_looked < SERIAL_LOOK_MAX;
+  memset(console->serial_after, 0, sizeof console->serial_after);
+  if (!is_whole) memcpy(console->serial_after, turn.last, sizeof console->serial_after);
+  if (tlx_txn_err(txn) || op->n_serials == 0) {
+    free(op);
+    return;
+  }
+  op->op.actor.wall_ms = now_wall_ms;
+  op->op.run = op_serial_sweep_run;
+  op->op.done = serials_swept;
+  op->op.arg = console;
+  op->op.cost = sizeof *op;
+  console->burying = true;
+  console_submit(console, &op->op);
+}
+
 static void checkpointed(struct op *base) {
   struct op_checkpoint *op = (void *)base;
   struct console *console = base->arg;
@@ -200,6 +254,10 @@ static void on_second(uv_timer_t *timer) {
   if (now_mono_ms >= console->event_sweep_mono_ms) {
     console->event_sweep_mono_ms = now_mono_ms + EVENT_SWEEP_INTERVAL_MS;
     expire_events(console);
+  }
+  if (now_mono_ms >= console->serial_sweep_mono_ms) {
+    console->serial_sweep_mono_ms = now_mono_ms + SERIAL_SWEEP_INTERVAL_MS;
+    sweep_serials(console);
   }
   if (now_mono_ms >= console->certificate_mono_ms) {
     console->certificate_mono_ms = now_mono_ms + CERTIFICATE_CHECK_MS;

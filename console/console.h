@@ -42,8 +42,9 @@ struct console {
   uint64_t started_mono_ms;
   uv_signal_t sigterm, sigint, sighup;
   uv_timer_t second;
-  uint64_t checkpoint_mono_ms, certificate_mono_ms, event_sweep_mono_ms;
-  bool stopping, checkpointing, sweeping, expiring;
+  uint64_t checkpoint_mono_ms, certificate_mono_ms, event_sweep_mono_ms, serial_sweep_mono_ms;
+  uint8_t serial_after[16]; /* where the sweep of certificates goes on; zero = from the start */
+  bool stopping, checkpointing, sweeping, expiring, burying;
 };
 
 /* Runs the Console below the folder |data| until SIGTERM or SIGINT. |config| is a settings file, or

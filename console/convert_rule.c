@@ -23,6 +23,7 @@ void convert_rule_view(struct console *console, const Telovix__Store__V1__Sensor
     view.has_boot_id = is_live || sensor->boot_id.len == sizeof view.boot_id;
     if (view.has_boot_id)
       memcpy(view.boot_id, is_live ? live->boot_id : sensor->boot_id.data, sizeof view.boot_id);
+    view.is_revoked = sensor->trust_state == OP_TRUST_REVOKED;
     view.is_lifted = sensor->lifted_wall_ms != 0;
     if (is_live) {
       view.desired_rollback = live->engine.desired_rollback;

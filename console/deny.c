@@ -144,6 +144,10 @@ static const struct {
 } controls[] = {
     {"/telovix.v1.ContainmentService/KillProcess", "process_kill_queued"},
     {"/telovix.v1.ContainmentService/CancelKill", "process_kill_cancelled"},
+    {"/telovix.v1.FleetService/DisableSensor", "sensor_disabled"},
+    {"/telovix.v1.FleetService/EnableSensor", "sensor_enabled"},
+    {"/telovix.v1.FleetService/RevokeSensor", "sensor_revoked"},
+    {"/telovix.v1.FleetService/DeleteSensor", "sensor_deleted"},
     {"/telovix.v1.TokenService/CreateEnrollmentToken", "enrollment_token_created"},
     {"/telovix.v1.TokenService/RevokeEnrollmentToken", "enrollment_token_revoked"},
     {"/telovix.v1.ContainmentService/BlockBinary", "enforcement_rule_created"},

@@ -39,6 +39,13 @@
 #define DENIED_ANONYMOUS_PER_MIN 60u  /* audited in full; more become one summary */
 #define DENIED_SOURCES_MAX 4096u      /* remembered (source, method) pairs */
 #define KNOWN_PEERS_MAX 65536u        /* addresses of sensors that are remembered */
+/* Tombstones of deleted sensors stay while the certificate could ask for anything: an expired one
+ * may ask for its renewal for so long (spec §2). */
+#define TOMBSTONE_KEEP_MS (60ull * 24 * 3600 * 1000)
+#define SERIAL_SWEEP_MAX 256u  /* forgotten in one transaction */
+#define SERIAL_LOOK_MAX 2000u  /* certificates looked at in one turn of the sweep */
+#define SERIAL_SWEEP_INTERVAL_MS 60000u
+#define HEALTH_NAMES_MAX 10u /* node names beside a reason: the first of them, to start with */
 #define CHECKPOINT_INTERVAL_MS 10000u /* last-seen times are written behind */
 #define SENSOR_CERT_LIFE_MS (30ull * 24 * 3600 * 1000)
 #define OPERATOR_CERT_LIFE_MS (365ull * 24 * 3600 * 1000)

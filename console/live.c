@@ -263,6 +263,16 @@ void live_wake(struct live *live, const char *sensor_id) {
     sensor->wake_pending = true;
 }
 
+void live_remove(struct live *live, const char *sensor_id) {
+  struct live_sensor *sensor = live_find(live, sensor_id);
+  struct entry *entry = (struct entry *)sensor;
+  if (!sensor) return;
+  if (sensor->wake) detach(sensor);
+  HASH_DEL(live->entries, entry);
+  tlx_buf_done(&sensor->engine.report);
+  free(entry);
+}
+
 /* ---- all of them ---- */
 
 size_t live_take_dirty(struct live *live, struct tlx_sensor_seen **ret_list) {

@@ -76,7 +76,8 @@ struct live_sensor {
 int live_new(const struct tlx_clock *clock, struct live **ret_live);
 /* Wake calls must have been dropped. NULL is fine. */
 void live_free(struct live *live);
-/* What is known of the sensor; NULL when nothing is. The pointer stays good until live_free. */
+/* What is known of the sensor; NULL when nothing is. The pointer stays good until live_remove and
+ * live_free. */
 struct live_sensor *live_find(struct live *live, const char *sensor_id);
 /* Finds or makes; NULL when out of memory. */
 struct live_sensor *live_get(struct live *live, const char *sensor_id);
@@ -119,6 +120,9 @@ void live_wake(struct live *live, const char *sensor_id);
  * owned by the caller. Returns how many; 0 and NULL when out of memory, and then nothing is taken.
  */
 size_t live_take_dirty(struct live *live, struct tlx_sensor_seen **ret_list);
+/* Forgets the sensor, whose connections were ended before: it was deleted. Pointers to it are no
+ * longer good. Unknown ones are ignored. */
+void live_remove(struct live *live, const char *sensor_id);
 /* Calls |cb| for every sensor; |cb| must not add any. */
 void live_each(struct live *live, void (*cb)(void *arg, struct live_sensor *sensor), void *arg);
 /* Fills the live part of |input|; |sensor| may be NULL. */

@@ -16,8 +16,12 @@ static struct observed ours(Telovix__V1__RuleState state, const char *reason, co
   return (struct observed){.state = state, .reason = reason, .detail = detail};
 }
 
+static const char revoked_text[] =
+    "the sensor is revoked: what its host enforces is not heard any more";
+
 /* Nothing came back yet; a silent host says why. */
 static struct observed waits(Telovix__V1__RuleState state, const struct rule_view *view) {
+  if (view->is_revoked) return ours(state, "sensor_revoked", revoked_text);
   if (!view->is_silent) return ours(state, "", "");
   return ours(state, "sensor_silent", "the sensor is silent for longer than the stale threshold");
 }
@@ -42,6 +46,7 @@ static const char *proof_fault(const struct rule_view *view, const char **ret_de
 struct observed observed_rule(const Telovix__Store__V1__RuleRecord *record,
                               const struct rule_view *view) {
   if (record->removing) return waits(STATE(REMOVING), view);
+  if (view->is_revoked) return ours(STATE(UNKNOWN), "sensor_revoked", revoked_text);
   if (!same_blob(&record->observed_revision, record->revision.data, record->revision.len))
     return waits(STATE(PENDING), view);
   if (view->is_silent) return waits(STATE(UNKNOWN), view);

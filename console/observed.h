@@ -18,6 +18,7 @@ struct rule_view {
   bool is_lifted;        /* its root took all enforcement down, and nothing newer is in force */
   bool desired_rollback; /* it keeps a set that this Console does not know */
   bool is_engine_down;   /* it proves nothing any more */
+  bool is_revoked;       /* nothing that it says is heard */
   uint64_t verified_wall_ms,
       verified_age_ms; /* of the last verification on the host; 0 = none known */
   uint64_t stale_after_ms, now_wall_ms;
@@ -33,10 +34,11 @@ struct observed {
   const char *reason, *detail; /* the host's, or ours in static storage; never NULL */
 };
 /* REMOVING after its deletion; PENDING until there is a report on this revision; UNKNOWN when the
- * sensor is silent, the report is of another boot, the host keeps a set that is newer than ours, or
- * its engine proves nothing any more; FAILED (enforcement_lifted) when it was taken
- * down on the host; else as reported. A containment is moreover UNKNOWN while its last verification
- * is not known or too old: what it says would pass for a proof. */
+ * sensor is revoked (it may have done what is wanted, and cannot say so) or silent, the report is
+ * of another boot, the host keeps a set that is newer than ours, or its engine proves nothing any
+ * more; FAILED (enforcement_lifted) when it was taken down on the host; else as reported. A
+ * containment is moreover UNKNOWN while its last verification is not known or too old: what it says
+ * would pass for a proof. */
 struct observed observed_rule(const Telovix__Store__V1__RuleRecord *record,
                               const struct rule_view *view);
 

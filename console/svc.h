@@ -27,6 +27,15 @@ void svc_list_sensors(struct tlx_call *call, const ProtobufCMessage *request);
 void svc_get_sensor(struct tlx_call *call, const ProtobufCMessage *request);
 /* WatchFleet: see watch_fleet. */
 void svc_watch_fleet(struct tlx_call *call, const ProtobufCMessage *request);
+/* GetFleetHealth: counts over all sensors as they are now. */
+void svc_get_fleet_health(struct tlx_call *call, const ProtobufCMessage *request);
+/* DisableSensor, EnableSensor, RevokeSensor, DeleteSensor (svc_fleet_control.c): an op_fleet_*
+ * decides and audits; after a revocation or deletion what the identity has open is ended before the
+ * answer. */
+void svc_disable_sensor(struct tlx_call *call, const ProtobufCMessage *request);
+void svc_enable_sensor(struct tlx_call *call, const ProtobufCMessage *request);
+void svc_revoke_sensor(struct tlx_call *call, const ProtobufCMessage *request);
+void svc_delete_sensor(struct tlx_call *call, const ProtobufCMessage *request);
 /* KillProcess: checks values, takes the baseline, and submits an op_kill_queue, whose refusals it
  * passes on. Done or refused by the op, it is audited. */
 void svc_kill_process(struct tlx_call *call, const ProtobufCMessage *request);

@@ -5,14 +5,18 @@
 
 #include "common/text.h"
 #include "console/convert.h"
+#include "console/fleet_health.h"
 #include "console/limits.h"
 #include "console/page.h"
 #include "console/svc.h"
 #include "console/watch.h"
+#include "storage/rule_tbl.h"
 #include "storage/sensor_tbl.h"
 #include "telovix/v1/fleet.pb-c.h"
 
 /* The fleet as the Console sees it (FleetService). */
+
+#define STATE(name) TELOVIX__V1__HEALTH_STATE__HEALTH_STATE_##name
 
 void svc_get_sensor(struct tlx_call *call, const ProtobufCMessage *message) {
   const Telovix__V1__GetSensorRequest *request = (const void *)message;
@@ -28,6 +32,82 @@ void svc_get_sensor(struct tlx_call *call, const ProtobufCMessage *message) {
 void svc_watch_fleet(struct tlx_call *call, const ProtobufCMessage *message) {
   const Telovix__V1__WatchFleetRequest *request = (const void *)message;
   watch_fleet(console_of(call)->watch, call, request->include_revoked);
+}
+
+/* ---- GetFleetHealth ---- */
+
+struct fleet_count {
+  struct console *console;
+  struct tlx_txn *txn;
+  struct fleet_health *fleet;
+  uint32_t n_contained;
+};
+
+static bool count_sensor(void *arg, const Telovix__Store__V1__SensorRecord *record) {
+  struct fleet_count *count = arg;
+  struct health health;
+  convert_health(count->console, record, &health);
+  fleet_health_add(count->fleet, record->node_name, &health);
+  /* No set of desired rules was ever named: there is nothing to look for. */
+  if (record->desired_generation == 0) return true;
+  count->n_contained += tlx_rule_find_containment(count->txn, record->sensor_id, false) != NULL;
+  /* What was read of the rules is of no more use. */
+  tlx_txn_forget(count->txn);
+  return true;
+}
+
+/* NULL = no memory. */
+static Telovix__V1__FleetHealthReason **reason_messages(struct fleet_health *fleet,
+                                                        struct tlx_arena *arena) {
+  Telovix__V1__FleetHealthReason **list =
+      tlx_arena_alloc(arena, (fleet->n_reasons + 1) * sizeof *list);
+  for (unsigned i = 0; list && i < fleet->n_reasons; i++) {
+    struct fleet_reason *from = &fleet->reasons[i];
+    list[i] = tlx_arena_alloc(arena, sizeof **list);
+    char **names = tlx_arena_alloc(arena, (from->n_node_names + 1) * sizeof *names);
+    if (!list[i] || !names) return NULL;
+    telovix__v1__fleet_health_reason__init(list[i]);
+    list[i]->reason = (char *)from->reason;
+    list[i]->state = (Telovix__V1__HealthState)from->state;
+    list[i]->sensors = from->n_sensors;
+    list[i]->node_names = names;
+    for (unsigned k = 0; k < from->n_node_names; k++)
+      names[list[i]->n_node_names++] = from->node_names[k];
+  }
+  return list;
+}
+
+void svc_get_fleet_health(struct tlx_call *call, const ProtobufCMessage *message) {
+  struct console *console = console_of(call);
+  Telovix__V1__FleetHealth reply = TELOVIX__V1__FLEET_HEALTH__INIT;
+  struct tlx_txn *txn TLX_AUTOTXN = NULL;
+  struct fleet_health *fleet TLX_AUTOFREE = malloc(sizeof *fleet);
+  if (!fleet) {
+    svc_fail(call, REASON_NO_MEMORY);
+    return;
+  }
+  fleet_health_init(fleet);
+  if (!svc_begin(call, &txn)) return;
+  struct fleet_count count = {.console = console, .txn = txn, .fleet = fleet};
+  tlx_sensor_each(txn, NULL, NULL, count_sensor, &count);
+  if (!svc_read_ok(call, txn)) return;
+  fleet_health_sort(fleet);
+  reply.state = (Telovix__V1__HealthState)fleet->state;
+  reply.sensors = fleet->n_sensors;
+  reply.critical = fleet->n_in_state[STATE(CRITICAL)];
+  reply.offline = fleet->n_in_state[STATE(OFFLINE)];
+  reply.degraded = fleet->n_in_state[STATE(DEGRADED)];
+  reply.watch = fleet->n_in_state[STATE(WATCH)];
+  reply.healthy = fleet->n_in_state[STATE(HEALTHY)];
+  reply.unconfirmed_since_restart = fleet->n_unconfirmed;
+  reply.stale = fleet->n_stale;
+  reply.disabled = fleet->n_disabled;
+  reply.revoked = fleet->n_revoked;
+  reply.contained = count.n_contained;
+  reply.fleet_name = console->fleet_name;
+  reply.n_reasons = fleet->n_reasons;
+  reply.reasons = reason_messages(fleet, tlx_call_arena(call));
+  svc_reply(call, reply.reasons ? &reply.base : NULL);
 }
 
 /* ---- ListSensors ---- */

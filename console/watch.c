@@ -32,6 +32,7 @@ struct order_watcher {
 /* A sensor that a fleet watcher has yet to be told of. */
 struct pending {
   char sensor_id[32];
+  char *node_name; /* set when it left the fleet; heap */
   UT_hash_handle hh;
 };
 
@@ -80,6 +81,14 @@ static bool send_order(struct order_watcher *watcher) {
   if (!svc_begin(call, &txn)) return false;
   const Telovix__Store__V1__OrderRecord *record = tlx_order_get(txn, watcher->order_id);
   if (!svc_read_ok(call, txn)) return false;
+  if (!record && watcher->told_state) {
+    struct tlx_status status;
+    tlx_status_set(&status, TLX_GRPC_NOT_FOUND, reason_word(REASON_UNKNOWN_ORDER),
+                   "the sensor of order %s was deleted: what became of the order nobody will know",
+                   watcher->order_id);
+    svc_fail_status(call, &status);
+    return false;
+  }
   if (!record) {
     svc_fail(call, REASON_UNKNOWN_ORDER);
     return false;
@@ -129,11 +138,16 @@ void watch_order_changed(struct watch *watch, const char *order_id) {
 
 /* ---- fleet ---- */
 
+static void drop_one_pending(struct fleet_watcher *watcher, struct pending *pending) {
+  HASH_DEL(watcher->pending, pending);
+  free(pending->node_name);
+  free(pending);
+}
+
 static void drop_pending(struct fleet_watcher *watcher) {
   struct pending *pending, *next;
   HASH_ITER(hh, watcher->pending, pending, next) {
-    HASH_DEL(watcher->pending, pending);
-    free(pending);
+    drop_one_pending(watcher, pending);
   }
 }
 
@@ -224,6 +238,32 @@ static bool send_sensor(struct fleet_watcher *watcher, struct tlx_txn *txn,
   return ok;
 }
 
+/* Tells that the sensor is no longer part of this watch; |record| NULL = it is deleted. */
+static bool send_removed(struct fleet_watcher *watcher, struct tlx_txn *txn,
+                         const Telovix__Store__V1__SensorRecord *record,
+                         const struct pending *pending) {
+  struct tlx_arena arena;
+  Telovix__V1__FleetEvent event = TELOVIX__V1__FLEET_EVENT__INIT;
+  Telovix__V1__Sensor gone = TELOVIX__V1__SENSOR__INIT;
+  tlx_arena_init(&arena, TLX_ARENA_MAX);
+  gone.sensor_id = (char *)pending->sensor_id;
+  gone.node_name = pending->node_name;
+  event.removed = true;
+  event.sensor = record ? convert_sensor(watcher->watch->console, txn, record, &arena) : &gone;
+  bool ok = event.sensor && tlx_call_send(watcher->call, &event.base) == 0;
+  tlx_arena_done(&arena);
+  return ok;
+}
+
+static bool send_pending(struct fleet_watcher *watcher, struct tlx_txn *txn,
+                         const struct pending *pending) {
+  const Telovix__Store__V1__SensorRecord *record = tlx_sensor_get(txn, pending->sensor_id);
+  bool is_hidden = record && record->trust_state == OP_TRUST_REVOKED && !watcher->include_revoked;
+  if (pending->node_name && (!record || is_hidden))
+    return send_removed(watcher, txn, record, pending);
+  return !record || send_sensor(watcher, txn, record, false);
+}
+
 /* One batch of the first picture. */
 struct batch {
   struct fleet_watcher *watcher;
@@ -255,10 +295,8 @@ static void pump_pending(struct fleet_watcher *watcher, struct tlx_txn *txn) {
   struct pending *pending, *next;
   HASH_ITER(hh, watcher->pending, pending, next) {
     if (tlx_call_queued(watcher->call) >= TLX_UNSENT_LOW) return;
-    const Telovix__Store__V1__SensorRecord *record = tlx_sensor_get(txn, pending->sensor_id);
-    if (record && !send_sensor(watcher, txn, record, false)) return;
-    HASH_DEL(watcher->pending, pending);
-    free(pending);
+    if (!send_pending(watcher, txn, pending)) return;
+    drop_one_pending(watcher, pending);
   }
 }
 
@@ -313,14 +351,18 @@ void watch_fleet(struct watch *watch, struct tlx_call *call, bool include_revoke
   pump(watcher);
 }
 
-static void add_pending(struct watch *watch, const char *sensor_id) {
+/* |node_name| NULL = it is still part of the fleet. */
+static void add_pending(struct watch *watch, const char *sensor_id, const char *node_name,
+                        bool also_with_revoked) {
   for (struct fleet_watcher *watcher = watch->fleets; watcher; watcher = watcher->next) {
     struct pending *pending;
+    if (watcher->include_revoked && !also_with_revoked) continue;
     HASH_FIND_STR(watcher->pending, sensor_id, pending);
     if (!pending && (pending = calloc(1, sizeof *pending))) {
       snprintf(pending->sensor_id, sizeof pending->sensor_id, "%s", sensor_id);
       HASH_ADD_STR(watcher->pending, sensor_id, pending);
     }
+    if (pending && node_name && !pending->node_name) pending->node_name = strdup(node_name);
     if (!watcher->is_initial) pump(watcher);
   }
 }
@@ -341,7 +383,27 @@ void watch_sensor_changed(struct watch *watch, const char *sensor_id) {
   tlx_arena_done(&arena);
   if (digest == seen->digest) return;
   seen->digest = digest;
-  add_pending(watch, sensor_id);
+  add_pending(watch, sensor_id, NULL, true);
+}
+
+void watch_sensor_left(struct watch *watch, const char *sensor_id, const char *node_name) {
+  struct tlx_txn *txn TLX_AUTOTXN = NULL;
+  struct seen *seen;
+  if (tlx_txn_begin_read(watch->console->store, &txn) != 0) return;
+  bool is_deleted = !tlx_sensor_get(txn, sensor_id) && !tlx_txn_err(txn);
+  tlx_txn_abort(txn);
+  txn = NULL;
+  if (is_deleted) {
+    watch_rule_turn(watch);
+    watch_event_sensor_gone(watch, sensor_id);
+  }
+  HASH_FIND_STR(watch->seen, sensor_id, seen);
+  if (seen && is_deleted) {
+    HASH_DEL(watch->seen, seen);
+    free(seen);
+  }
+  if (!is_deleted) watch_sensor_changed(watch, sensor_id);
+  add_pending(watch, sensor_id, node_name, is_deleted);
 }
 
 static bool note_sensor(void *arg, const Telovix__Store__V1__SensorRecord *record) {

@@ -36,6 +36,9 @@ void watch_order_changed(struct watch *watch, const char *order_id);
 /* Something that may change status or health of a sensor has happened: fleet watchers are told if
  * it did. Cheap while nobody watches. */
 void watch_sensor_changed(struct watch *watch, const char *sensor_id);
+/* A sensor was revoked or deleted (committed): fleet watchers that no longer see it are told so,
+ * and of a deleted one every stream that follows one of its own things ends. */
+void watch_sensor_left(struct watch *watch, const char *sensor_id, const char *node_name);
 /* Each second: health that changes by the clock alone. */
 void watch_turn(struct watch *watch);
 /* Ends every stream with |status| (copied). */

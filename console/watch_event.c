@@ -153,3 +153,14 @@ void watch_event_end_all(struct watch *watch, const struct tlx_status *status) {
     tlx_call_unref(call);
   }
 }
+
+void watch_event_sensor_gone(struct watch *watch, const char *sensor_id) {
+  for (struct event_watcher *watcher = watch->events, *next; watcher; watcher = next) {
+    next = watcher->next;
+    if (strcmp(watcher->sensor_id, sensor_id) != 0) continue;
+    struct tlx_call *call = tlx_call_ref(watcher->call);
+    drop_event_watcher(watcher);
+    svc_fail(call, REASON_UNKNOWN_SENSOR);
+    tlx_call_unref(call);
+  }
+}

@@ -26,6 +26,8 @@ unsigned watch_count(const struct watch *watch, const char *operator_name);
 unsigned watch_event_count(const struct watch *watch, const char *operator_name);
 /* Each second: rules that are observed otherwise by the clock alone. */
 void watch_rule_turn(struct watch *watch);
+/* Ends the streams of the events of a sensor that was deleted. */
+void watch_event_sensor_gone(struct watch *watch, const char *sensor_id);
 /* End all streams of one kind with |status|. */
 void watch_rule_end_all(struct watch *watch, const struct tlx_status *status);
 void watch_event_end_all(struct watch *watch, const struct tlx_status *status);

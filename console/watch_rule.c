@@ -20,8 +20,8 @@ struct rule_watcher {
   struct watch *watch;
   struct rule_watcher *next, **prev;
   struct tlx_call *call; /* referenced */
-  char rule_id[32];
-  bool told;       /* something was sent */
+  char rule_id[32], sensor_id[32], node_name[256];
+  bool told;       /* something was sent, and its sensor is known */
   uint64_t digest; /* of what was sent last */
 };
 
@@ -68,10 +68,20 @@ static int send_if_new(struct rule_watcher *watcher, struct tlx_txn *txn,
   if (!err && (!watcher->told || digest != watcher->digest)) {
     err = tlx_call_send(watcher->call, &rule->base);
     watcher->told = true;
+    snprintf(watcher->sensor_id, sizeof watcher->sensor_id, "%s", record->sensor_id);
+    snprintf(watcher->node_name, sizeof watcher->node_name, "%s", record->node_name);
     watcher->digest = digest;
   }
   tlx_arena_done(&arena);
   return err;
+}
+
+static void fail_deleted(struct rule_watcher *watcher) {
+  struct tlx_status status;
+  tlx_status_set(&status, TLX_GRPC_NOT_FOUND, reason_word(REASON_UNKNOWN_SENSOR),
+                 "%s was deleted: what its host makes of the rule nobody will know",
+                 watcher->node_name);
+  svc_fail_status(watcher->call, &status);
 }
 
 /* Brings the watcher up to date. False when the stream is over. */
@@ -82,7 +92,12 @@ static bool update(struct rule_watcher *watcher) {
   const Telovix__Store__V1__RuleRecord *record = tlx_rule_get(txn, watcher->rule_id);
   if (!svc_read_ok(call, txn)) return false;
   if (!record && watcher->told) {
-    tlx_call_end(call); /* the host confirmed that it is out of force */
+    bool is_there = tlx_sensor_get(txn, watcher->sensor_id) != NULL;
+    if (!svc_read_ok(call, txn)) return false;
+    if (is_there)
+      tlx_call_end(call); /* the host confirmed that it is out of force */
+    else
+      fail_deleted(watcher); /* nobody confirmed anything */
     return false;
   }
   if (!record) {

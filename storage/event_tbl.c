@@ -93,6 +93,21 @@ void tlx_event_add(struct tlx_txn *txn, Telovix__Store__V1__EventRecord *record,
   prune(txn, record->sensor_id, keep);
 }
 
+unsigned tlx_event_remove_all(struct tlx_txn *txn, const char *sensor_id) {
+  struct tlx_cursor cursor TLX_AUTOCURSOR = {0};
+  struct tlx_db_key start;
+  struct entry entry;
+  unsigned n = 0;
+  if (!tlx_db_key_sensor_no(sensor_id, 0, &start)) return 0;
+  tlx_cursor_open(&cursor, txn, TLX_TABLE_EVENT_SENSOR);
+  for (bool on = tlx_cursor_seek(&cursor, &start); on; on = tlx_cursor_next(&cursor)) {
+    if (!entry_read(&cursor, &start, &entry)) break;
+    remove_event(txn, sensor_id, entry.event_no);
+    n++;
+  }
+  return n;
+}
+
 /* ---- age ---- */
 
 unsigned tlx_event_expire(struct tlx_txn *txn, uint64_t before_wall_ms, unsigned max) {

@@ -19,6 +19,8 @@ void tlx_event_add(struct tlx_txn *txn, Telovix__Store__V1__EventRecord *record,
 unsigned tlx_event_expire(struct tlx_txn *txn, uint64_t before_wall_ms, unsigned max);
 /* Whether tlx_event_expire would remove one; reads a single record. */
 bool tlx_event_is_due(struct tlx_txn *txn, uint64_t before_wall_ms);
+/* Removes every event of the sensor. Returns how many. */
+unsigned tlx_event_remove_all(struct tlx_txn *txn, const char *sensor_id);
 /* How many events of the sensor are stored; reads two index entries. */
 uint64_t tlx_event_count(struct tlx_txn *txn, const char *sensor_id);
 /* Events newest first, of one sensor or (NULL) of all, with a number below |before_no| (UINT64_MAX

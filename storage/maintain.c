@@ -98,6 +98,16 @@ static bool own_number(struct verify *v, uint64_t *number) {
   return true;
 }
 
+/* Nothing of a deleted sensor may be left but its tombstones and the audit log. */
+static bool has_sensor(struct verify *v, const char *sensor_id) {
+  struct tlx_db_key key;
+  return tlx_db_key_id(sensor_id, &key) && tlx_table_has(v->txn, TLX_TABLE_SENSOR, &key);
+}
+
+static void expect_sensor(struct verify *v, const char *sensor_id) {
+  if (!has_sensor(v, sensor_id)) found(v, "the sensor is missing");
+}
+
 /* ---- one check a table ---- */
 
 /* The numbers that were given must not lie above what meta says was given. */
@@ -189,6 +199,11 @@ static void check_serial(struct verify *v) {
   if (record->state < TLX_SERIAL_GOOD || record->state > TLX_SERIAL_DELETED)
     found(v, "state %u is none", record->state);
   if (!*record->owner) found(v, "there is no owner");
+  if (record->kind != TLX_SERIAL_OF_SENSOR) return;
+  bool is_deleted = record->state == TLX_SERIAL_DELETED;
+  if (is_deleted && has_sensor(v, record->owner))
+    found(v, "it is marked deleted, and its sensor is there");
+  if (!is_deleted) expect_sensor(v, record->owner);
 }
 
 static void check_token(struct verify *v) {
@@ -200,6 +215,8 @@ static void check_token(struct verify *v) {
   expect_number(v, TLX_TABLE_TOKEN_ID, key_ok, &key, v->parts.number);
   key_ok = tlx_db_key_blob(record->secret_hash.data, record->secret_hash.len, &key);
   expect_number(v, TLX_TABLE_TOKEN_HASH, key_ok, &key, v->parts.number);
+  if (*record->sensor_id) expect_sensor(v, record->sensor_id);
+  if (*record->used_by_sensor_id) expect_sensor(v, record->used_by_sensor_id);
 }
 
 static void check_token_index(struct verify *v) {
@@ -235,6 +252,7 @@ static void check_order(struct verify *v) {
     expect_number(v, TLX_TABLE_ORDER_OPEN, key_ok, &key, due_wall_ms);
   else if (key_ok && tlx_table_has(v->txn, TLX_TABLE_ORDER_OPEN, &key))
     found(v, "the order has ended and still has an entry in order_open");
+  expect_sensor(v, record->sensor_id);
 }
 
 static void check_order_id(struct verify *v) {
@@ -310,6 +328,7 @@ static void check_event(struct verify *v) {
   if (record->event_no != v->parts.number) found(v, "the record has another number");
   bool key_ok = tlx_db_key_sensor_no(record->sensor_id, v->parts.number, &key);
   expect_entry(v, TLX_TABLE_EVENT_SENSOR, key_ok, &key);
+  expect_sensor(v, record->sensor_id);
 }
 
 /* The counts of one sensor go up by one: how many events it has is told from the first and the

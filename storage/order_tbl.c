@@ -91,8 +91,8 @@ static void open_entry_write(struct tlx_txn *txn, const Telovix__Store__V1__Orde
     tlx_table_remove(txn, TLX_TABLE_ORDER_OPEN, &key);
 }
 
-/* Removes the ended order that the order_sensor key |sensor_key| names, with its index entries. */
-static void remove_ended(struct tlx_cursor *cursor, const struct tlx_db_key *sensor_key,
+/* Removes the order that the order_sensor key |sensor_key| names, with its index entries. */
+static void remove_order(struct tlx_cursor *cursor, const struct tlx_db_key *sensor_key,
                          uint64_t queue_no) {
   struct tlx_txn *txn = cursor->txn;
   struct tlx_db_key key, id_key;
@@ -102,6 +102,7 @@ static void remove_ended(struct tlx_cursor *cursor, const struct tlx_db_key *sen
   if (tlx_db_key_id(record->order_id, &id_key)) tlx_table_remove(txn, TLX_TABLE_ORDER_ID, &id_key);
   tlx_table_remove(txn, TLX_TABLE_ORDER, &key);
   tlx_table_remove(txn, TLX_TABLE_ORDER_SENSOR, sensor_key);
+  tlx_table_remove(txn, TLX_TABLE_ORDER_OPEN, sensor_key);
 }
 
 /* The number in an order_sensor or order_open key of the sensor |prefix| names; false behind its
@@ -133,7 +134,7 @@ static void prune(struct tlx_txn *txn, const char *sensor_id, unsigned keep_ende
     if (tlx_table_has(txn, TLX_TABLE_ORDER_OPEN, &cursor.key)) continue;
     if (++n_ended > keep_ended) {
       struct tlx_db_key sensor_key = cursor.key;
-      remove_ended(&cursor, &sensor_key, queue_no);
+      remove_order(&cursor, &sensor_key, queue_no);
     }
   }
 }
@@ -185,6 +186,22 @@ void tlx_order_put(struct tlx_txn *txn, const Telovix__Store__V1__OrderRecord *r
   tlx_db_key_number(record->queue_no, &key);
   tlx_table_put(txn, TLX_TABLE_ORDER, &key, &record->base);
   open_entry_write(txn, record);
+}
+
+unsigned tlx_order_remove_all(struct tlx_txn *txn, const char *sensor_id) {
+  struct tlx_cursor cursor TLX_AUTOCURSOR = {0};
+  struct tlx_db_key start;
+  uint64_t queue_no;
+  unsigned n = 0;
+  if (!tlx_db_key_sensor_no(sensor_id, 0, &start)) return 0;
+  tlx_cursor_open(&cursor, txn, TLX_TABLE_ORDER_SENSOR);
+  for (bool on = tlx_cursor_seek(&cursor, &start); on; on = tlx_cursor_next(&cursor)) {
+    if (!entry_number(&cursor, &start, &queue_no)) break;
+    struct tlx_db_key sensor_key = cursor.key;
+    remove_order(&cursor, &sensor_key, queue_no);
+    n++;
+  }
+  return n;
 }
 
 /* ---- walks ---- */

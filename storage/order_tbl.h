@@ -47,6 +47,8 @@ void tlx_order_add(struct tlx_txn *txn, Telovix__Store__V1__OrderRecord *record,
  * TLX_E_NOT_FOUND when there is none with this id; -EINVAL for another sensor or number than the
  * stored ones. */
 void tlx_order_put(struct tlx_txn *txn, const Telovix__Store__V1__OrderRecord *record);
+/* Removes every order of the sensor, open ones too, with all index entries. Returns how many. */
+unsigned tlx_order_remove_all(struct tlx_txn *txn, const char *sensor_id);
 /* Open (not ended) orders of one sensor, oldest first; the record lives for the callback; false
  * stops. */
 void tlx_order_each_open(struct tlx_txn *txn, const char *sensor_id,

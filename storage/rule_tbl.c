@@ -150,6 +150,29 @@ void tlx_rule_remove(struct tlx_txn *txn, const char *rule_id) {
   tlx_table_remove(txn, TLX_TABLE_RULE_ID, &id_key);
 }
 
+unsigned tlx_rule_remove_all(struct tlx_txn *txn, const char *sensor_id) {
+  struct tlx_cursor cursor TLX_AUTOCURSOR = {0};
+  struct tlx_db_key prefix, id_key;
+  struct tlx_db_key_parts parts;
+  unsigned n = 0;
+  if (!tlx_db_key_sensor_rule(sensor_id, NULL, &prefix)) return 0;
+  tlx_cursor_open(&cursor, txn, TLX_TABLE_RULE);
+  for (bool on = tlx_cursor_seek(&cursor, &prefix); on; on = tlx_cursor_next(&cursor)) {
+    /* KEY_LAYOUT: rule starts with the sensor's id. */
+    if (!tlx_db_key_has_prefix(&cursor.key, &prefix, prefix.len)) break;
+    struct tlx_db_key key = cursor.key;
+    if (!tlx_db_key_parse(TLX_DB_KEY_SENSOR_RULE, key.data, key.len, &parts) ||
+        !tlx_db_key_id(parts.rule_id, &id_key)) {
+      tlx_txn_fail(txn, TLX_E_CORRUPT);
+      break;
+    }
+    tlx_table_remove(txn, TLX_TABLE_RULE, &key);
+    tlx_table_remove(txn, TLX_TABLE_RULE_ID, &id_key);
+    n++;
+  }
+  return n;
+}
+
 /* ---- walks ---- */
 
 /* Places the cursor on the first rule behind (after_sensor, after_rule) that |prefix| (NULL = any)

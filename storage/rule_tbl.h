@@ -41,6 +41,9 @@ void tlx_rule_observe(struct tlx_txn *txn, const Telovix__Store__V1__RuleRecord 
 /* Forgets a rule that is being removed; the set is the same as before. TLX_E_NOT_FOUND;
  * TLX_E_CONFLICT for one that is still desired. */
 void tlx_rule_remove(struct tlx_txn *txn, const char *rule_id);
+/* Removes every rule of a sensor that is itself removed in this transaction: the desired set gets
+ * no new name. Returns how many. */
+unsigned tlx_rule_remove_all(struct tlx_txn *txn, const char *sensor_id);
 /* Rules of one sensor, or (NULL) of all, in order of sensor and rule id, those being removed too,
  * starting behind (after_sensor, after_rule): NULL = from the start. The record lives for the
  * callback; false stops. */

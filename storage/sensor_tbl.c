@@ -133,6 +133,16 @@ void tlx_sensor_checkpoint(struct tlx_txn *txn, struct tlx_sensor_seen *list, si
   tlx_arena_done(&arena);
 }
 
+void tlx_sensor_remove(struct tlx_txn *txn, const char *sensor_id) {
+  struct tlx_db_key key, node_key;
+  if (!tlx_db_key_id(sensor_id, &key)) return;
+  const Telovix__Store__V1__SensorRecord *record = tlx_table_get(txn, TLX_TABLE_SENSOR, &key, NULL);
+  if (!record) return;
+  if (tlx_db_key_node(record->node_name, sensor_id, &node_key))
+    tlx_table_remove(txn, TLX_TABLE_SENSOR_NODE, &node_key);
+  tlx_table_remove(txn, TLX_TABLE_SENSOR, &key);
+}
+
 /* ---- certificates ---- */
 
 Telovix__Store__V1__SerialRecord *tlx_serial_get(struct tlx_txn *txn, const uint8_t serial[16]) {
@@ -149,4 +159,35 @@ void tlx_serial_put(struct tlx_txn *txn, const uint8_t serial[16],
     return;
   }
   tlx_table_put(txn, TLX_TABLE_SERIAL, &key, &record->base);
+}
+
+void tlx_serial_remove(struct tlx_txn *txn, const uint8_t serial[16]) {
+  struct tlx_db_key key;
+  if (tlx_db_key_blob(serial, 16, &key)) tlx_table_remove(txn, TLX_TABLE_SERIAL, &key);
+}
+
+/* Places the cursor on the first entry behind |after|. */
+static bool seek_serial(struct tlx_cursor *cursor, const uint8_t after[16]) {
+  struct tlx_db_key key;
+  if (!after || !tlx_db_key_blob(after, 16, &key)) return tlx_cursor_first(cursor);
+  if (!tlx_cursor_seek(cursor, &key)) return false;
+  bool same = cursor->key.len == key.len && tlx_db_key_has_prefix(&cursor->key, &key, key.len);
+  return same ? tlx_cursor_next(cursor) : true;
+}
+
+void tlx_serial_each(struct tlx_txn *txn, const uint8_t after[16],
+                     bool (*cb)(void *arg, const uint8_t serial[16],
+                                const Telovix__Store__V1__SerialRecord *record),
+                     void *arg) {
+  struct tlx_cursor cursor TLX_AUTOCURSOR = {0};
+  struct tlx_db_key_parts parts;
+  tlx_cursor_open(&cursor, txn, TLX_TABLE_SERIAL);
+  for (bool on = seek_serial(&cursor, after); on; on = tlx_cursor_next(&cursor)) {
+    if (!tlx_db_key_parse(TLX_DB_KEY_SERIAL, cursor.key.data, cursor.key.len, &parts)) {
+      tlx_txn_fail(txn, TLX_E_CORRUPT);
+      break;
+    }
+    const Telovix__Store__V1__SerialRecord *record = tlx_cursor_record(&cursor);
+    if (!record || !cb(arg, parts.blob, record)) break;
+  }
 }

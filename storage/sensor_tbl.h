@@ -37,6 +37,10 @@ struct tlx_sensor_seen {
  * say the same already are skipped. Sorts |list|. */
 void tlx_sensor_checkpoint(struct tlx_txn *txn, struct tlx_sensor_seen *list, size_t n);
 
+/* Removes the sensor and its index entry, and nothing else that is its own (rules, orders, events,
+ * certificates). Nothing happens when there is none. */
+void tlx_sensor_remove(struct tlx_txn *txn, const char *sensor_id);
+
 /* Whether a certificate may still be used; what revokes or deletes says so here. */
 enum tlx_serial_state {
   TLX_SERIAL_GOOD = 1,
@@ -51,3 +55,11 @@ Telovix__Store__V1__SerialRecord *tlx_serial_get(struct tlx_txn *txn, const uint
 /* Inserts or replaces. */
 void tlx_serial_put(struct tlx_txn *txn, const uint8_t serial[16],
                     const Telovix__Store__V1__SerialRecord *record);
+/* Removes it. Nothing happens when it is not on record. */
+void tlx_serial_remove(struct tlx_txn *txn, const uint8_t serial[16]);
+/* In order of serial numbers, starting behind |after| (NULL = from the start). |record| lives for
+ * the callback, which may change and remove what it sees; false stops. */
+void tlx_serial_each(struct tlx_txn *txn, const uint8_t after[16],
+                     bool (*cb)(void *arg, const uint8_t serial[16],
+                                const Telovix__Store__V1__SerialRecord *record),
+                     void *arg);

@@ -172,3 +172,19 @@ Test(observed, other_rules) {
   cr_assert_eq(observed.state, RULE(FAILED));
   cr_assert_str_eq(observed.reason, "enforcement_lifted");
 }
+
+Test(observed, a_revoked_sensor_is_not_heard) {
+  Telovix__Store__V1__RuleRecord record = proved();
+  struct rule_view view = fresh();
+  view.is_revoked = true;
+  expect(&record, &view, STATE(UNKNOWN), "sensor_revoked");
+  /* It may have done what is wanted, and cannot say so. */
+  record.observed_revision = (ProtobufCBinaryData){16, former};
+  expect(&record, &view, STATE(UNKNOWN), "sensor_revoked");
+  /* The release is wanted, and takes effect at its re-enrollment. */
+  record.removing = true;
+  expect(&record, &view, STATE(RELEASE_PENDING), "sensor_revoked");
+  expect(NULL, &view, STATE(NONE), "");
+  view.desired_rollback = true;
+  expect(NULL, &view, STATE(UNKNOWN), "desired_rollback");
+}

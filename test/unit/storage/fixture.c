@@ -8,6 +8,7 @@
 
 #include "storage/maintain.h"
 #include "storage/order_tbl.h"
+#include "storage/sensor_tbl.h"
 
 const struct tlx_store_facts fixture_facts = {
     .fleet_id = "fleet-abcdefghij012345",
@@ -84,6 +85,11 @@ Telovix__Store__V1__SensorRecord fixture_sensor(const char *id, const char *node
   return record;
 }
 
+void fixture_need_sensor(struct tlx_txn *txn, const char *id) {
+  Telovix__Store__V1__SensorRecord record = fixture_sensor(id, id);
+  if (!tlx_sensor_get(txn, id)) tlx_sensor_put(txn, &record);
+}
+
 Telovix__Store__V1__OrderRecord fixture_order(const char *id, const char *sensor_id,
                                               uint64_t expires_wall_ms) {
   Telovix__Store__V1__OrderRecord record = TELOVIX__STORE__V1__ORDER_RECORD__INIT;
@@ -131,6 +137,7 @@ uint64_t fixture_add_order(struct fixture *fx, const char *id, const char *senso
                            uint64_t expires_wall_ms) {
   struct tlx_txn *txn = fixture_write(fx);
   Telovix__Store__V1__OrderRecord record = fixture_order(id, sensor_id, expires_wall_ms);
+  fixture_need_sensor(txn, sensor_id);
   tlx_order_add(txn, &record, 1000);
   fixture_commit(txn);
   return record.queue_no;

@@ -37,6 +37,8 @@ uint64_t fixture_verify(struct fixture *fx, char *ret_text);
 
 /* Records with sensible fields. They point to their arguments and to static memory. */
 Telovix__Store__V1__SensorRecord fixture_sensor(const char *id, const char *node);
+/* Adds a sensor of that id and node name, unless it is there: what belongs to none is a finding. */
+void fixture_need_sensor(struct tlx_txn *txn, const char *id);
 Telovix__Store__V1__OrderRecord fixture_order(const char *id, const char *sensor_id,
                                               uint64_t expires_wall_ms);
 /* |fill| makes the secret hash. */

@@ -16,6 +16,7 @@
 static void add(struct tlx_txn *txn, const char *sensor_id, uint64_t received_wall_ms,
                 unsigned keep) {
   Telovix__Store__V1__EventRecord event = fixture_event("event_x", sensor_id, received_wall_ms);
+  fixture_need_sensor(txn, sensor_id);
   tlx_event_add(txn, &event, keep);
 }
 
@@ -101,6 +102,26 @@ Test(event_tbl, the_bound_holds_for_ten_thousand) {
   cr_assert_eq(tlx_table_count(txn, TLX_TABLE_EVENT), 10000);
   cr_assert_eq(tlx_table_count(txn, TLX_TABLE_EVENT_SENSOR), 10000);
   fixture_commit(txn);
+}
+
+Test(event_tbl, all_of_one_sensor_go) {
+  FIXTURE fx;
+  fixture_init(&fx);
+  struct tlx_txn *txn = fixture_write(&fx);
+  add(txn, A, 1000, KEEP);
+  add(txn, B, 1001, KEEP);
+  add(txn, A, 1002, KEEP);
+  cr_assert_eq(tlx_event_remove_all(txn, A), 2);
+  cr_assert_eq(tlx_event_remove_all(txn, A), 0);
+  cr_assert_eq(tlx_event_remove_all(txn, ""), 0);
+  expect(txn, NULL, UINT64_MAX, "2 ");
+  cr_assert_eq(tlx_event_count(txn, A), 0);
+  cr_assert_eq(tlx_event_count(txn, B), 1);
+  /* Its count begins anew. */
+  add(txn, A, 1003, KEEP);
+  cr_assert_eq(tlx_event_count(txn, A), 1);
+  fixture_commit(txn);
+  cr_assert_eq(fixture_verify(&fx, NULL), 0);
 }
 
 Test(event_tbl, age) {

@@ -139,7 +139,7 @@ DAMAGE(bad_key, 1, "table operator, key 0x616e6e61: the key has no valid form") 
   tlx_table_put_raw(txn, TLX_TABLE_OPERATOR, &key, "\x08\x01", 2);
 }
 
-DAMAGE(sensor_under_another_id, 6, "table sensor, key sensor_c: the record has another id") {
+DAMAGE(sensor_under_another_id, 12, "table sensor, key sensor_c: the record has another id") {
   struct tlx_db_key from = id_key("sensor_a"), to = id_key("sensor_c");
   ProtobufCMessage *record = tlx_table_get(txn, TLX_TABLE_SENSOR, &from, NULL);
   tlx_table_put(txn, TLX_TABLE_SENSOR, &to, record);
@@ -182,6 +182,45 @@ DAMAGE(bad_serial, 3, "table serial, key 05000000000000000000000000000000: kind 
   cert.kind = 7;
   cert.state = 9;
   tlx_serial_put(txn, serial, &cert);
+}
+
+/* What is left of a sensor that is gone: each must be told, but the tombstone. */
+static void remove_sensor_b(struct tlx_txn *txn) {
+  tlx_sensor_remove(txn, "sensor_b");
+}
+
+DAMAGE(event_of_no_sensor, 1, "table event, key 4: the sensor is missing") {
+  remove_sensor_b(txn);
+}
+
+DAMAGE(order_of_no_sensor, 1, "table order, key 3: the sensor is missing") {
+  Telovix__Store__V1__OrderRecord order = fixture_order("kill_c", "sensor_c", 1000);
+  tlx_order_add(txn, &order, 10);
+}
+
+DAMAGE(certificate_of_no_sensor, 1, "the sensor is missing") {
+  const uint8_t serial[16] = {6};
+  Telovix__Store__V1__SerialRecord cert = TELOVIX__STORE__V1__SERIAL_RECORD__INIT;
+  cert.kind = TLX_SERIAL_OF_SENSOR;
+  cert.state = TLX_SERIAL_REVOKED;
+  cert.owner = (char *)"sensor_c";
+  tlx_serial_put(txn, serial, &cert);
+  const uint8_t tombstone[16] = {7};
+  cert.state = TLX_SERIAL_DELETED;
+  tlx_serial_put(txn, tombstone, &cert);
+}
+
+DAMAGE(tombstone_of_a_sensor, 1, "it is marked deleted, and its sensor is there") {
+  const uint8_t serial[16] = {5};
+  Telovix__Store__V1__SerialRecord *cert = tlx_serial_get(txn, serial);
+  cert->state = TLX_SERIAL_DELETED;
+  tlx_serial_put(txn, serial, cert);
+}
+
+DAMAGE(token_of_no_sensor, 2, "table token, key 1: the sensor is missing") {
+  Telovix__Store__V1__TokenRecord *token = tlx_token_get(txn, "token_a");
+  token->sensor_id = token->used_by_sensor_id = (char *)"sensor_c";
+  tlx_token_put(txn, token);
 }
 
 DAMAGE(missing_token_hash, 1, "table token, key 1: the entry in token_hash is missing") {

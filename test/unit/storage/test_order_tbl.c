@@ -128,6 +128,7 @@ Test(order_tbl, add_numbers_and_queues) {
   Telovix__Store__V1__OrderRecord record = fixture_order("kill_a", A, 1000);
   record.state = TLX_ORDER_KILLED;
   record.queue_no = 55;
+  fixture_need_sensor(txn, A);
   tlx_order_add(txn, &record, 10);
   cr_assert_eq(record.queue_no, 1);
   cr_assert_eq(record.state, TLX_ORDER_QUEUED);
@@ -319,6 +320,8 @@ Test(order_tbl, only_the_newest_ended_are_kept) {
   char id[32];
   struct tlx_txn *txn = fixture_write(&fx);
   Telovix__Store__V1__OrderRecord record = fixture_order("kill_open", A, 1000);
+  fixture_need_sensor(txn, A);
+  fixture_need_sensor(txn, B);
   tlx_order_add(txn, &record, 3);
   record = fixture_order("kill_of_b", B, 1000);
   tlx_order_add(txn, &record, 3);
@@ -370,4 +373,27 @@ Test(order_tbl, damaged_indexes_are_corruption) {
   tlx_order_each(txn, A, UINT64_MAX, add_id, &walk);
   fixture_commit_fails(txn, TLX_E_CORRUPT);
   cr_assert_eq(walk.n, 1, "only the sound one was seen");
+}
+
+Test(order_tbl, all_of_one_sensor_go) {
+  FIXTURE fx;
+  fixture_init(&fx);
+  fixture_add_order(&fx, "kill_a1", A, 1000);
+  fixture_add_order(&fx, "kill_b1", B, 1000);
+  fixture_add_order(&fx, "kill_a2", A, 1000);
+  fixture_add_order(&fx, "kill_x1", "sensor_ab", 1000);
+  fixture_add_order(&fx, "kill_a3", A, 1000);
+  struct tlx_txn *txn = fixture_write(&fx);
+  fixture_move(txn, "kill_a2", TLX_ORDER_CANCELLED);
+  cr_assert_eq(tlx_order_remove_all(txn, A), 3);
+  cr_assert_eq(tlx_order_remove_all(txn, A), 0);
+  cr_assert_eq(tlx_order_remove_all(txn, "sensor_none"), 0);
+  cr_assert_eq(tlx_order_remove_all(txn, NULL), 0);
+  cr_assert_null(tlx_order_get(txn, "kill_a1"));
+  cr_assert(tlx_order_get(txn, "kill_b1"));
+  cr_assert(tlx_order_get(txn, "kill_x1"));
+  cr_assert_eq(tlx_order_count_open(txn, A), 0);
+  cr_assert_eq(tlx_order_count_open(txn, B), 1);
+  fixture_commit(txn);
+  cr_assert_eq(fixture_verify(&fx, NULL), 0);
 }

@@ -346,3 +346,23 @@ Test(rule_tbl, a_sensor_has_one_containment) {
   expect_containment(&fx, A, "", "rule_b");
   expect_containment(&fx, B, "rule_y", "rule_y");
 }
+
+Test(rule_tbl, all_of_one_sensor_go) {
+  FIXTURE fx;
+  start(&fx);
+  add(&fx, "rule_a", A, "/a");
+  add(&fx, "rule_b", B, "/b");
+  add(&fx, "rule_c", A, "/c");
+  change_removing(&fx, "rule_c");
+  struct tlx_txn *txn = fixture_write(&fx);
+  cr_assert_eq(tlx_rule_remove_all(txn, A), 2);
+  cr_assert_eq(tlx_rule_remove_all(txn, A), 0);
+  cr_assert_eq(tlx_rule_remove_all(txn, NULL), 0);
+  tlx_sensor_remove(txn, A);
+  cr_assert_null(tlx_rule_get(txn, "rule_a"));
+  cr_assert_null(tlx_rule_get(txn, "rule_c"));
+  cr_assert(tlx_rule_get(txn, "rule_b"));
+  cr_assert_eq(tlx_rule_count(txn, B), 1);
+  fixture_commit(txn);
+  cr_assert_eq(fixture_verify(&fx, NULL), 0);
+}

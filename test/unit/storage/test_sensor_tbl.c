@@ -281,6 +281,65 @@ Test(sensor_tbl, serials) {
   fixture_commit_fails(txn, -EINVAL);
 }
 
+static bool list_serial(void *arg, const uint8_t serial[16],
+                        const Telovix__Store__V1__SerialRecord *record) {
+  char *out = arg;
+  sprintf(out + strlen(out), "%u%s ", serial[0], record->owner);
+  return serial[0] != 9;
+}
+
+static void expect_serials(struct tlx_txn *txn, const uint8_t *after, const char *expected) {
+  char text[128] = "";
+  tlx_serial_each(txn, after, list_serial, text);
+  cr_assert_str_eq(text, expected);
+}
+
+Test(sensor_tbl, serials_in_order_and_gone) {
+  FIXTURE fx;
+  fixture_init(&fx);
+  Telovix__Store__V1__SerialRecord record = TELOVIX__STORE__V1__SERIAL_RECORD__INIT;
+  static const uint8_t serials[4][16] = {{3}, {1}, {9}, {10}};
+  const uint8_t between[16] = {1, 1};
+  struct tlx_txn *txn = fixture_write(&fx);
+  expect_serials(txn, NULL, "");
+  expect_serials(txn, serials[0], "");
+  record.kind = TLX_SERIAL_OF_OPERATOR;
+  record.state = TLX_SERIAL_GOOD;
+  for (unsigned i = 0; i < 4; i++) {
+    const char *owners[] = {"c", "a", "i", "j"};
+    record.owner = (char *)owners[i];
+    tlx_serial_put(txn, serials[i], &record);
+  }
+  expect_serials(txn, NULL, "1a 3c 9i ");
+  expect_serials(txn, serials[1], "3c 9i ");
+  expect_serials(txn, between, "3c 9i ");
+  expect_serials(txn, serials[2], "10j ");
+  expect_serials(txn, serials[3], "");
+  tlx_serial_remove(txn, serials[0]);
+  tlx_serial_remove(txn, serials[0]);
+  tlx_serial_remove(txn, NULL);
+  expect_serials(txn, NULL, "1a 9i ");
+  fixture_commit(txn);
+}
+
+Test(sensor_tbl, removed) {
+  FIXTURE fx;
+  fixture_init(&fx);
+  struct tlx_txn *txn = fixture_write(&fx);
+  put(txn, "sensor_a", "Web");
+  put(txn, "sensor_b", "web");
+  tlx_sensor_remove(txn, "sensor_a");
+  tlx_sensor_remove(txn, "sensor_a");
+  tlx_sensor_remove(txn, "sensor_x");
+  tlx_sensor_remove(txn, NULL);
+  cr_assert_null(tlx_sensor_get(txn, "sensor_a"));
+  char ids[2][32];
+  cr_assert_eq(tlx_sensor_find_node(txn, "WEB", ids, 2), 1);
+  cr_assert_str_eq(ids[0], "sensor_b");
+  fixture_commit(txn);
+  cr_assert_eq(fixture_verify(&fx, NULL), 0);
+}
+
 Test(sensor_tbl, the_desired_state_never_goes_back) {
   FIXTURE fx;
   uint8_t newer[32] = {2}, older[32] = {1};

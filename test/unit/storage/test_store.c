@@ -282,6 +282,7 @@ static int fill(struct tlx_store *store, const char *prefix, unsigned *n_committ
     snprintf(id, sizeof id, "%s%u", prefix, i);
     Telovix__Store__V1__OrderRecord order = fixture_order(id, "sensor_a", 1000);
     order.reason = padding;
+    fixture_need_sensor(txn, "sensor_a");
     tlx_order_add(txn, &order, 100000);
     struct tlx_audit_entry entry = {
         .wall_ms = FIXTURE_WALL_MS, .action_type = "process_kill_queued", .success = true};
@@ -526,6 +527,7 @@ Test(store, readers_beside_a_writer) {
         .wall_ms = FIXTURE_WALL_MS, .action_type = "process_kill_queued", .success = true};
     snprintf(id, sizeof id, "kill_%u", i);
     Telovix__Store__V1__OrderRecord order = fixture_order(id, "sensor_a", 1000);
+    fixture_need_sensor(txn, "sensor_a");
     tlx_order_add(txn, &order, 1000);
     tlx_audit_append(txn, &entry);
     fixture_commit(txn);

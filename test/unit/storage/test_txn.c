@@ -198,6 +198,7 @@ Test(txn, a_batch_of_4096_ops) {
     snprintf(id, sizeof id, "kill_%u", i);
     snprintf(sensor, sizeof sensor, "sensor_%u", i * 2654435761u % 500);
     Telovix__Store__V1__OrderRecord order = fixture_order(id, sensor, 1000);
+    fixture_need_sensor(txn, sensor);
     tlx_order_add(txn, &order, 1000);
     tlx_audit_append(txn, &entry);
     tlx_txn_forget(txn);
@@ -237,6 +238,7 @@ static void commit_forever(const char *folder, int out) {
         .wall_ms = FIXTURE_WALL_MS + n, .action_type = "process_kill_queued", .success = true};
     snprintf(id, sizeof id, "kill_%llu", (unsigned long long)n);
     Telovix__Store__V1__OrderRecord order = fixture_order(id, "sensor_a", 1000);
+    fixture_need_sensor(txn, "sensor_a");
     tlx_order_add(txn, &order, 1000);
     Telovix__Store__V1__TokenRecord token = fixture_token(id, 0, hash);
     memcpy(hash, &n, sizeof n);
