@@ -78,5 +78,14 @@ Test(operator_tbl, each) {
   cr_assert_str_eq(all.text, "an anna carl ");
   tlx_operator_each(txn, NULL, add_name, &two);
   cr_assert_str_eq(two.text, "an anna ");
+  cr_assert_eq(tlx_operator_count(txn), 3);
+  /* Behind a name, whether it is there or not; one name may begin another. */
+  struct names behind = {0}, between = {0}, last = {0};
+  tlx_operator_each(txn, "an", add_name, &behind);
+  cr_assert_str_eq(behind.text, "anna carl ");
+  tlx_operator_each(txn, "b", add_name, &between);
+  cr_assert_str_eq(between.text, "carl ");
+  tlx_operator_each(txn, "carl", add_name, &last);
+  cr_assert_eq(last.n, 0);
   fixture_commit(txn);
 }
