@@ -49,6 +49,9 @@ enum {
   KEY_ROLE,
   KEY_OUT,
   KEY_FORMAT,
+  KEY_YES,
+  KEY_CONTAIN_FIRST,
+  KEY_RELEASE_FIRST,
   KEY_VERSION,
 };
 
@@ -101,6 +104,20 @@ static const struct {
     {ARGS_CONTAIN,
      {"accept-partial", KEY_ACCEPT_PARTIAL, NULL, 0,
       "With --wait: exit 0 also for `partial`, with its gaps named", 1}},
+    {ARGS_REVOKE,
+     {"contain-first", KEY_CONTAIN_FIRST, NULL, 0,
+      "Contain the host, and revoke only when that is observed", 1}},
+    {ARGS_REVOKE,
+     {"release-first", KEY_RELEASE_FIRST, NULL, 0,
+      "Release the host, and revoke only when that is observed", 1}},
+    {ARGS_REVOKE,
+     {"accept-partial", KEY_ACCEPT_PARTIAL, NULL, 0,
+      "With --contain-first: `partial` is enough, with its gaps named", 1}},
+    {ARGS_DELETE,
+     {"force", KEY_FORCE, NULL, 0, "Also when the host was not observed to be released; audited",
+      1}},
+    {ARGS_REVOKE | ARGS_DELETE,
+     {"yes", KEY_YES, NULL, 0, "Do not ask for the node name; it cannot be taken back", 1}},
     {ARGS_EVENTS,
      {"follow", KEY_FOLLOW, NULL, 0, "Show new events as they come, until interrupted", 1}},
     {ARGS_KILL | ARGS_TOKEN,
@@ -275,6 +292,15 @@ static int parse_option(const struct parse *parse, int key, char *value) {
                       "ON_LOST_CONSOLE_", "want keep or release", &args->on_lost_console);
   case KEY_ACCEPT_PARTIAL:
     args->accept_partial = true;
+    return 0;
+  case KEY_YES:
+    args->yes = true;
+    return 0;
+  case KEY_CONTAIN_FIRST:
+    args->contain_first = true;
+    return 0;
+  case KEY_RELEASE_FIRST:
+    args->release_first = true;
     return 0;
   case KEY_STATUS:
     return parse_word(parse, "status", value, &telovix__v1__sensor_status__descriptor,

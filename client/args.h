@@ -30,7 +30,7 @@ struct args {
   const char *exe, *sensor, *actor, *action, *node_name, *name, *head;
   uint64_t start_ticks, life_ms, since_wall_ms, until_wall_ms, limit;
   bool is_csv; /* --format */
-  bool wait, all, observe, force, follow, accept_partial;
+  bool wait, all, observe, force, follow, accept_partial, yes, contain_first, release_first;
   unsigned on_lost_console; /* number of telovix.v1; 0 = not given */
   const char *allow[TLX_ALLOW_LIST_MAX];
   size_t n_allow;
@@ -57,6 +57,8 @@ enum {
   ARGS_CONTAIN = 1 << 13,  /* --allow --on-lost-console --force --accept-partial */
   ARGS_OPERATOR = 1 << 20, /* --role --out */
   ARGS_EXPORT = 1 << 21,   /* --format */
+  ARGS_REVOKE = 1 << 15,   /* --contain-first --release-first --accept-partial --yes */
+  ARGS_DELETE = 1 << 16,   /* --force, of a deletion; --yes */
   ARGS_ENTRIES = 1 << 14,  /* no option: further words, each an entry of an allow list */
 };
 

@@ -30,6 +30,19 @@ static const struct verb verbs[] = {
      cmd_sensors_get, false},
     {"sensors watch", "", 0, ARGS_ALL, "Shows every sensor, then each change, until interrupted.",
      cmd_sensors_watch, false},
+    {"fleet health", "", 0, 0,
+     "Counts the fleet by health, with every reason; disabled and revoked sensors are left out.",
+     cmd_fleet_health, false},
+    {"disable", "SENSOR", 1, ARGS_CHANGE,
+     "Leaves SENSOR out of fleet health; its heartbeats, orders and rules go on.", cmd_disable,
+     false},
+    {"enable", "SENSOR", 1, ARGS_CHANGE, "Takes a disable back.", cmd_enable, false},
+    {"revoke", "SENSOR", 1, ARGS_REVOKE | ARGS_CHANGE,
+     "Refuses the identity of SENSOR from now on; only a re-enrollment brings it back. Its host "
+     "keeps what it enforces.",
+     cmd_revoke, false},
+    {"delete", "SENSOR", 1, ARGS_DELETE | ARGS_CHANGE,
+     "Removes SENSOR with all it has but audit records. Cannot be taken back.", cmd_delete, false},
     {"kill", "SENSOR PID", 2, ARGS_KILL | ARGS_CHANGE,
      "Orders one process killed on the host of SENSOR.", cmd_kill, false},
     {"kills list", "", 0, ARGS_OF_SENSOR | ARGS_LIMIT, "Lists kill orders, newest first.",
@@ -96,12 +109,16 @@ static const char top_doc[] =
     "Operators' command line of Telovix.\n\n"
     "  whoami                         who the Console takes you for\n"
     "  sensors list|get|watch         the fleet\n"
+    "  fleet health                   the fleet in numbers\n"
     "  kill SENSOR PID [--wait]       order a process killed\n"
     "  kills list|get|cancel          kill orders\n"
     "  block SENSOR PATH [--wait]     stop every execution of one file\n"
     "  contain SENSOR [--wait]        cut a host off from the network\n"
     "  release SENSOR [--wait]        take that back\n"
     "  allow SENSOR set|list          what a contained host may do\n"
+    "  disable|enable SENSOR          leave a sensor out of fleet health, or not\n"
+    "  revoke SENSOR                  end the trust in a sensor\n"
+    "  delete SENSOR                  remove a sensor\n"
     "  rules list|get|mode|delete     what hosts must enforce, and what they do\n"
     "  events list [--follow]         what enforcement did\n"
     "  token create|list|revoke       enrollment tokens\n"

@@ -25,6 +25,11 @@ int cmd_help_choose(struct client *client) {
         "a containment that lets too much or too little in     telovixctl allow SENSOR set "
         "ENTRY...\n"
         "a containment that is no longer needed                telovixctl release SENSOR --wait\n"
+        "a host that is away for a while, or decommissioned     telovixctl disable SENSOR\n"
+        "that, when it is back                                 telovixctl enable SENSOR\n"
+        "the trust in a host that is confirmed compromised     telovixctl revoke SENSOR "
+        "--contain-first\n"
+        "the record of a host that is retired                  telovixctl delete SENSOR\n"
         "an order that was a mistake and is still queued       telovixctl kills cancel ORDER\n"
         "the enrollment of a host that was not meant to join   telovixctl token revoke TOKEN\n"
         "\n"
@@ -48,7 +53,15 @@ int cmd_help_choose(struct client *client) {
         "success. An offline host\n"
         "is `pending`, never `contained`. It is the choice when a host may be compromised and "
         "should stay under control;\n"
-        "it can be taken back at any time.\n",
+        "it can be taken back at any time.\n"
+        "\n"
+        "A revocation and a deletion cannot be taken back, and a host whose sensor is revoked or "
+        "deleted can be told nothing\n"
+        "any more: it keeps what it enforces. --contain-first and --release-first order that and "
+        "revoke only when it is\n"
+        "observed. A revoked sensor comes back by re-enrollment (telovixctl token create "
+        "--reenroll SENSOR), with its rules;\n"
+        "a deleted one enrolls anew and is another sensor.\n",
         stdout);
   return CLIENT_OK;
 }

@@ -113,7 +113,10 @@ static bool show_event(void *arg, const ProtobufCMessage *message) {
     output_json(message);
     return true;
   }
-  if (event->sensor) sensor_view_line(event->sensor);
+  if (event->sensor && event->removed)
+    sensor_view_removed(event->sensor);
+  else if (event->sensor)
+    sensor_view_line(event->sensor);
   return true;
 }
 

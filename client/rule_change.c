@@ -6,6 +6,7 @@
 
 #include "client/output.h"
 #include "common/clock.h"
+#include "telovix/v1/fleet.pb-c.h"
 
 #define MODE(name) TELOVIX__V1__RULE_MODE__RULE_MODE_##name
 
@@ -26,6 +27,7 @@ void rule_change_stored(struct rule_change *change, const ProtobufCMessage *mess
                         const Telovix__V1__EnforcementRule *rule, const char *notice) {
   char shown[1024];
   snprintf(change->rule_id, sizeof change->rule_id, "%s", rule->rule_id);
+  snprintf(change->sensor_id, sizeof change->sensor_id, "%s", rule->sensor_id);
   snprintf(change->path, sizeof change->path, "%s", rule->path);
   snprintf(change->node, sizeof change->node, "%s", rule->node_name);
   change->is_containment = rule_view_is_containment(rule);
@@ -116,6 +118,23 @@ static int removed(struct rule_change *change) {
   return CLIENT_OK;
 }
 
+static bool take_any(void *arg, const ProtobufCMessage *message) {
+  return true;
+}
+
+/* False only when the Console says that there is no such sensor. */
+static bool is_sensor_there(struct rule_change *change) {
+  struct tlx_status status;
+  Telovix__V1__GetSensorRequest request = TELOVIX__V1__GET_SENSOR_REQUEST__INIT;
+  request.sensor = change->sensor_id;
+  struct session_call call = {.path = "/telovix.v1.FleetService/GetSensor",
+                              .request = &request.base,
+                              .reply = &telovix__v1__sensor__descriptor,
+                              .timeout_ms = client_timeout_ms(change->client),
+                              .message = take_any};
+  return session_run(change->client->session, &call, &status) || status.code != TLX_GRPC_NOT_FOUND;
+}
+
 int rule_change_wait(struct rule_change *change) {
   struct client *client = change->client;
   struct tlx_status status;
@@ -130,13 +149,23 @@ int rule_change_wait(struct rule_change *change) {
   uint64_t until_mono_ms = change->start_mono_ms + client_timeout_ms(client);
   if (client_watch(client, &call, &change->ended, until_mono_ms, &status))
     return change->succeeded ? CLIENT_OK : CLIENT_FAILED;
+  if (status.code == TLX_GRPC_NOT_FOUND && !is_sensor_there(change)) {
+    /* Gone with its sensor: the host has confirmed nothing. */
+    tlx_status_set(&status, TLX_GRPC_NOT_FOUND, "unknown_sensor",
+                   "%s was deleted meanwhile: what its host makes of the rule nobody will know",
+                   change->node);
+    client_error(client, change->rule_id, &status, CLIENT_FAILED);
+    return CLIENT_FAILED;
+  }
   if (status.code == TLX_GRPC_OK || status.code == TLX_GRPC_NOT_FOUND) return removed(change);
   if (status.code == TLX_GRPC_DEADLINE_EXCEEDED || status.code == TLX_GRPC_UNAVAILABLE)
     tlx_status_set(&status, TLX_GRPC_DEADLINE_EXCEEDED, "wait_timeout",
-                   "the host has not confirmed it within %llu ms (%s); follow it with "
+                   "the host has not confirmed it within %llu ms (%s)%s%s; follow it with "
                    "`telovixctl rules get %s`",
                    (unsigned long long)client_timeout_ms(client),
-                   *change->state ? change->state : "no state was heard", change->rule_id);
+                   *change->state ? change->state : "no state was heard",
+                   change->consequence ? "; " : "", change->consequence ? change->consequence : "",
+                   change->rule_id);
   /* The change stands; what becomes of it we were not told. */
   client_error(client, change->rule_id, &status, CLIENT_UNKNOWN);
   return CLIENT_UNKNOWN;

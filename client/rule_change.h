@@ -12,8 +12,9 @@ struct rule_change {
   struct client *client;
   Telovix__V1__RuleMode mode; /* wanted; UNSPECIFIED = that the rule is gone */
   bool accept_partial;        /* PARTIAL is a success too */
+  const char *consequence;    /* said when the time is over: what was not done; NULL = nothing */
   uint64_t start_mono_ms;
-  char rule_id[TLX_ID_MAX], path[4096], node[254];
+  char rule_id[TLX_ID_MAX], sensor_id[TLX_ID_MAX], path[4096], node[254];
   bool is_containment;
   char sentence[RULE_SENTENCE_MAX]; /* the last one that was shown as progress */
   char state[256];                  /* the last state that was heard, and what it waits for */

@@ -213,6 +213,14 @@ void sensor_view_line(const Telovix__V1__Sensor *sensor) {
   fflush(stdout);
 }
 
+void sensor_view_removed(const Telovix__V1__Sensor *sensor) {
+  char node[1024];
+  bool is_revoked = sensor->status == TELOVIX__V1__SENSOR_STATUS__SENSOR_STATUS_REVOKED;
+  printf("%s  %s  %s\n", tlx_text_escape(sensor->node_name, SIZE_MAX, node, sizeof node),
+         sensor->sensor_id, is_revoked ? "revoked: no longer watched (see --all)" : "deleted");
+  fflush(stdout);
+}
+
 /* What is desired and what was observed, and why; what would make a containment dangerous. */
 static void print_containment(const Telovix__V1__Sensor *sensor) {
   char observed[384], text[1024], time[32], age[32];

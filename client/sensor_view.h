@@ -13,6 +13,8 @@ void sensor_view_row(struct output_table *table, const Telovix__V1__Sensor *sens
 /* One line, escaped and flushed: name, id, status, health, reasons, trust, connection, engine,
  * rules, desired and in force, trial scope. */
 void sensor_view_line(const Telovix__V1__Sensor *sensor);
+/* One line: the sensor is no longer part of the watch, because it was revoked or deleted. */
+void sensor_view_removed(const Telovix__V1__Sensor *sensor);
 /* Everything, a line for each thing. */
 void sensor_view_print(const Telovix__V1__Sensor *sensor);
 /* How the state in force stands to the desired one: "same", "differs" (epoch, generation and digest

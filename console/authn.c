@@ -185,10 +185,6 @@ void authn_fill_actor(struct tlx_call *call, const char *reason, const char *req
   struct tlx_sha256 hash;
   memset(ret_actor, 0, sizeof *ret_actor);
   snprintf(ret_actor->name, sizeof ret_actor->name, "%s", caller->name);
-  if (caller->kind == CALLER_OPERATOR) {
-    const struct authz_rule *rule = authz_find(method);
-    ret_actor->least_role = rule ? rule->least : AUTHZ_ADMIN;
-  }
   if (caller->kind == CALLER_SENSOR)
     strcpy(ret_actor->role, "sensor");
   else if (caller->role)

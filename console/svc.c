@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/text.h"
+#include "console/authz.h"
 #include "console/limits.h"
 #include "console/op.h"
 #include "rpc/server.h"
@@ -181,6 +182,10 @@ void svc_check_common(struct tlx_status *status, const char *reason, const char 
 
 void svc_submit(struct tlx_call *call, struct op *op, const char *reason, const char *request_id) {
   authn_fill_actor(call, reason, request_id, &op->actor);
+  if (caller_of(call)->kind == CALLER_OPERATOR) {
+    const struct authz_rule *rule = authz_find(tlx_call_method(call));
+    op->actor.least_role = rule ? rule->least : AUTHZ_ADMIN;
+  }
   caller_of(call)->audited = true;
   op->arg = tlx_call_ref(call);
   console_submit(console_of(call), op);
