@@ -219,12 +219,11 @@ static bool bury_serial(void *arg, const uint8_t serial[16],
 }
 
 static void word_deletion(struct op_fleet *op) {
-  int len =
-      snprintf(op->notice, sizeof op->notice,
-               "%s is deleted; its sensor goes on until it is stopped on the host", op->node_name);
-  if (op->n_rules && len > 0)
-    snprintf(op->notice + len, sizeof op->notice - (size_t)len,
-             ", which keeps enforcing what it has until then: telovix-sensor lift");
+  snprintf(op->notice, sizeof op->notice,
+           "%s is deleted; its sensor goes on until it is stopped on the host%s", op->node_name,
+           op->n_rules ? ", and what the host enforces stays in force until telovix-sensor lift is "
+                         "run there"
+                       : "");
 }
 
 void op_fleet_delete_run(struct op *base, struct tlx_txn *txn) {

@@ -161,6 +161,11 @@ void tlx_conn_close_when_idle(struct tlx_conn *conn) {
   tlx_conn_flush(conn);
 }
 
+void tlx_conn_close_sent(struct tlx_conn *conn) {
+  if (conn->state == CONN_READY) conn->goaway_when_sent = true;
+  tlx_conn_close(conn, 0, "");
+}
+
 /* ---- limits in time ---- */
 
 static void on_stage_timer(struct tlx_wheel_timer *timer) {

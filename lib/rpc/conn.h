@@ -78,6 +78,8 @@ void tlx_conn_unref(struct tlx_conn *conn);
 void tlx_conn_close(struct tlx_conn *conn, int err, const char *why);
 /* Graceful: close when no stream is left and everything was sent; |err| is 0 then. */
 void tlx_conn_close_when_idle(struct tlx_conn *conn);
+/* Closes when what is queued has been sent, with GOAWAY behind it, whatever streams are left. */
+void tlx_conn_close_sent(struct tlx_conn *conn);
 /* NULL before ready, and from tlx_conn_close on. */
 struct tlx_h2 *tlx_conn_h2(struct tlx_conn *conn);
 /* Schedules a flush for the end of this turn; every submit must be followed by it. */

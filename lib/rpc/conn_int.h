@@ -32,7 +32,7 @@ struct tlx_conn {
   struct tlx_wheel_timer stage_timer;                               /* handshake or linger limit */
   struct tlx_wheel_timer alive_timer;                               /* idle and keep-alive */
   uint64_t last_read_mono_ms, last_busy_mono_ms, ping_sent_mono_ms; /* 0 = no ping under way */
-  bool close_when_idle, shut_when_sent;
+  bool close_when_idle, goaway_when_sent, shut_when_sent;
   int err;
   char why[256];
   char peer_ip[64], peer_address[80];

@@ -99,6 +99,12 @@ static void end_now(struct tlx_conn *conn) {
     return;
   }
   if (conn->writing) return;
+  if (conn->h2 && conn->goaway_when_sent) {
+    conn->goaway_when_sent = false;
+    tlx_h2_goaway(conn->h2, 0, NULL);
+    end_now(conn);
+    return;
+  }
   if (!conn->shut_when_sent) {
     conn->shut_when_sent = true;
     if (conn->h2) tlx_tls_close_notify(conn->tls);

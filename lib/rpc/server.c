@@ -333,11 +333,9 @@ void tlx_server_end_conns(struct tlx_server *server, bool (*match)(void *arg, vo
                           void *arg, const struct tlx_status *status) {
   for (struct server_conn *sconn = server->conns, *next; sconn; sconn = next) {
     next = sconn->next;
-    struct tlx_h2 *h2 = tlx_conn_h2(sconn->conn);
     if (!sconn->is_ready || !match(arg, sconn->data)) continue;
     cut_calls(sconn, status);
-    if (h2) tlx_h2_goaway(h2, 0, NULL);
-    tlx_conn_close(sconn->conn, 0, "");
+    tlx_conn_close_sent(sconn->conn);
   }
 }
 

@@ -41,7 +41,7 @@ struct fleet {
   const char *address, *folder;
   struct virtual_sensor *sensors;
   unsigned n, n_started, n_answered, n_closed;
-  uint64_t interval_ms, n_heartbeats, n_failed;
+  uint64_t interval_ms, n_heartbeats, n_failed, n_wakes_ended;
   uint8_t boot_id[16];
   uv_timer_t start;
   uv_signal_t stop;
@@ -143,6 +143,7 @@ static void woken(struct tlx_client_call *call, const ProtobufCMessage *message,
 static void wake_ended(struct tlx_client_call *call, const struct tlx_status *status, void *arg) {
   struct virtual_sensor *sensor = arg;
   sensor->wake = NULL;
+  sensor->fleet->n_wakes_ended++;
 }
 
 static void start_sensor(struct fleet *fleet, unsigned i) {
@@ -190,8 +191,8 @@ static void on_stop(uv_signal_t *handle, int number) {
   struct fleet *fleet = handle->data;
   if (fleet->stopping) return;
   fleet->stopping = true;
-  printf("heartbeats %llu failed %llu\n", (unsigned long long)fleet->n_heartbeats,
-         (unsigned long long)fleet->n_failed);
+  printf("heartbeats %llu failed %llu wakes_ended %llu\n", (unsigned long long)fleet->n_heartbeats,
+         (unsigned long long)fleet->n_failed, (unsigned long long)fleet->n_wakes_ended);
   for (unsigned i = 0; i < fleet->n_started; i++) {
     fleet->sensors[i].closing = true;
     uv_timer_stop(&fleet->sensors[i].beat);

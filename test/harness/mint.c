@@ -10,6 +10,7 @@
  *   telovix-mint --data DIR sensors N OUT              N enrolled sensors: OUT/ca.crt and
  *                                                      OUT/I/{id,client.key,client.crt}
  *   telovix-mint --data DIR age-order ORDER_ID MS      moves every time of the order back
+ *   telovix-mint --data DIR age-seen MS                moves the last heartbeat of all sensors back
  *   telovix-mint --data DIR aim-order ORDER_ID PID     another PID for a queued order
  *   telovix-mint --data DIR damage-audit SEQ           another last character of its detail
  *   telovix-mint --data DIR drop-audit SEQ             takes the record out
@@ -252,6 +253,28 @@ static void cmd_age_order(struct mint *mint, const char *order_id, const char *a
   need(tlx_txn_commit(txn), "store");
 }
 
+struct aging {
+  struct tlx_txn *txn;
+  uint64_t age_ms;
+};
+
+static bool age_sensor(void *arg, const Telovix__Store__V1__SensorRecord *record) {
+  struct aging *aging = arg;
+  Telovix__Store__V1__SensorRecord copy = *record;
+  if (copy.last_seen_wall_ms > aging->age_ms) copy.last_seen_wall_ms -= aging->age_ms;
+  tlx_sensor_put(aging->txn, &copy);
+  return true;
+}
+
+/* As if the Console had been off for so long. */
+static void cmd_age_seen(struct mint *mint, const char *age) {
+  struct aging aging;
+  need(tlx_u64_parse(age, UINT32_MAX, &aging.age_ms), age);
+  need(tlx_txn_begin_write(mint->store, &aging.txn), "store");
+  tlx_sensor_each(aging.txn, NULL, NULL, age_sensor, &aging);
+  need(tlx_txn_commit(aging.txn), "store");
+}
+
 /* What a Console that does not check would queue. */
 static void cmd_aim_order(struct mint *mint, const char *order_id, const char *pid) {
   uint64_t number;
@@ -365,6 +388,8 @@ int main(int argc, char **argv) {
     cmd_sensors(&mint, words[0], words[1]);
   else if (strcmp(command, "age-order") == 0 && n == 2)
     cmd_age_order(&mint, words[0], words[1]);
+  else if (strcmp(command, "age-seen") == 0 && n == 1)
+    cmd_age_seen(&mint, words[0]);
   else if (strcmp(command, "aim-order") == 0 && n == 2)
     cmd_aim_order(&mint, words[0], words[1]);
   else if (strcmp(command, "damage-audit") == 0 && n == 1)

@@ -377,6 +377,44 @@ Test(server, a_drain_lets_calls_end_and_then_ends_them) {
   world_done(&world);
 }
 
+static bool match_asked(void *arg, void *conn_data) {
+  return *(bool *)arg;
+}
+
+/* What a revocation does: the call ends with the reason, then the connection, and no other. */
+Test(server, connections_are_ended_with_what_runs_on_them) {
+  struct world world;
+  struct tlx_status status;
+  bool matches = false;
+  world_init(&world);
+  call(&world, "/t.T/Slow", "x", 0);
+  while (!world.slow)
+    uv_run(&world.loop, UV_RUN_ONCE);
+  tlx_status_set(&status, TLX_GRPC_UNAUTHENTICATED, "revoked", "not any more");
+  tlx_server_end_conns(world.server, match_asked, &matches, &status);
+  call(&world, "/t.T/Echo", "x", 0);
+  run_until_done(&world, 1);
+  cr_assert_eq(world.status.code, TLX_GRPC_OK, "who is not meant goes on");
+  cr_assert_eq(world.n_cancelled, 0);
+  matches = true;
+  tlx_server_end_conns(world.server, match_asked, &matches, &status);
+  run_until_done(&world, 2);
+  cr_assert_eq(world.status.code, TLX_GRPC_UNAUTHENTICATED);
+  cr_assert_str_eq(world.status.reason, "revoked");
+  cr_assert_eq(world.n_cancelled, 1);
+  cr_assert_eq(world.n_failed, 0, "nobody was refused anything");
+  while (world.n_conns_closed == 0)
+    uv_run(&world.loop, UV_RUN_ONCE);
+  /* The handler's late end is no harm, and the next connection is judged for itself. */
+  tlx_call_fail(world.slow, &status);
+  tlx_call_unref(world.slow);
+  world.slow = NULL;
+  call(&world, "/t.T/Echo", "x", 0);
+  run_until_done(&world, 3);
+  cr_assert_eq(world.status.code, TLX_GRPC_OK);
+  world_done(&world);
+}
+
 Test(server, the_channel_comes_back) {
   struct world world;
   char address[32];
