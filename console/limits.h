@@ -19,6 +19,7 @@
 #define WATCH_EVENTS_LAG_MAX 10000u   /* events that a slow reader may be behind */
 #define REPORT_ALL_INTERVAL_MS 10000u /* asked again for everything: an answer comes at once */
 #define TOKENS_MAX 10000u             /* spec §8 */
+#define OPERATORS_MAX 10000u          /* names are never used again; as for tokens */
 #define LABELS_PER_SENSOR_MAX 32u     /* spec §8 */
 #define WATCHES_PER_OPERATOR_MAX 4u   /* spec §8; each costs a queue */
 #define REASON_CHARS_MAX 500u         /* spec §5 */

@@ -32,6 +32,7 @@ struct op_actor {
   char user_agent[128];
   char reason[2008]; /* ≤ 500 characters of UTF-8 */
   char request_id[72];
+  unsigned least_role; /* of operators: what the method needs; 0 = nobody's role is looked at */
   uint8_t request_hash[32]; /* SHA-256 of method path, NUL, and request bytes */
   uint64_t wall_ms;         /* time of the request */
 };
@@ -64,7 +65,8 @@ struct op {
   char once_reason[48], once_message[256];
 };
 
-/* Runs |op| with the request-id rules of spec §5: a known id with the same hash replays its reply;
+/* Runs |op|, if the actor's role on record is still high enough (operator_revoked, role_too_low),
+ * with the request-id rules of spec §5: a known id with the same hash replays its reply;
  * with another hash it is refused (ALREADY_EXISTS, request_id_reused); an unknown one runs and is
  * remembered. Writer thread and tests. */
 void op_execute(struct op *op, struct tlx_txn *txn);

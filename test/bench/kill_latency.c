@@ -163,6 +163,7 @@ int main(int argc, char **argv) {
   signal(SIGPIPE, SIG_IGN);
   find_victim_program();
   struct profile profile;
+  struct witness witness = {.seq = 0};
   char why[512];
   int err = profile_load(argv[1], &profile, why);
   if (err) {
@@ -170,7 +171,7 @@ int main(int argc, char **argv) {
     return 1;
   }
   struct session *session;
-  measure_need(session_open(&profile, argv[2], &session), "session");
+  measure_need(session_open(&profile, argv[2], &witness, &session), "session");
   struct floor *floor = floor_open(argv[5]);
   struct sample *samples = calloc(n, sizeof *samples), warm;
   tlx_require(samples);
