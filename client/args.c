@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/err.h"
 #include "common/text.h"
 #include "telovix/v1/audit.pb-c.h"
 #include "telovix/v1/types.pb-c.h"
@@ -45,6 +46,9 @@ enum {
   KEY_ALLOW,
   KEY_ON_LOST_CONSOLE,
   KEY_ACCEPT_PARTIAL,
+  KEY_ROLE,
+  KEY_OUT,
+  KEY_FORMAT,
   KEY_YES,
   KEY_CONTAIN_FIRST,
   KEY_RELEASE_FIRST,
@@ -134,6 +138,15 @@ static const struct {
     {ARGS_AUDIT, {"outcome", KEY_OUTCOME, "success|failure", 0, "Only with this outcome", 1}},
     {ARGS_AUDIT, {"since", KEY_SINCE, "TIME", 0, "Not before this RFC 3339 time", 1}},
     {ARGS_AUDIT, {"until", KEY_UNTIL, "TIME", 0, "Not after this RFC 3339 time", 1}},
+    {ARGS_OPERATOR,
+     {"role", KEY_ROLE, "viewer|operator|admin", 0, "What the operator may do (required)", 1}},
+    {ARGS_OPERATOR,
+     {"out", KEY_OUT, "DIR", 0, "Where the profile is made; must not be there (required)", 1}},
+    {ARGS_EXPORT,
+     {"format", KEY_FORMAT, "jsonl|csv", 0,
+      "JSON lines with every hashed field, or CSV for spreadsheets, with dangerous text escaped "
+      "(default: jsonl)",
+      1}},
     {ARGS_LIMIT,
      {"limit", KEY_LIMIT, "N", 0, "At most N lines (default: all; audit and events: 50)", 1}},
     {ARGS_HEAD,
@@ -158,6 +171,16 @@ static int wrong(const struct parse *parse, const char *option, const char *valu
   fprintf(stderr, "%s: --%s %s: %s; see %s --help\n", parse->name, option, shown, want,
           parse->name);
   return EINVAL;
+}
+
+int args_role(const char *word, unsigned *ret_role) {
+  static const char *const words[] = {"viewer", "operator", "admin"};
+  for (unsigned i = 0; i < 3; i++)
+    if (strcmp(word, words[i]) == 0) {
+      *ret_role = TELOVIX__V1__ROLE__ROLE_VIEWER + i;
+      return 0;
+    }
+  return TLX_E_MALFORMED;
 }
 
 static int parse_word(const struct parse *parse, const char *option, const char *value,
@@ -325,6 +348,19 @@ static int parse_option(const struct parse *parse, int key, char *value) {
     return 0;
   case KEY_HEAD:
     args->head = value;
+    return 0;
+  case KEY_ROLE:
+    if (args_role(value, &args->role) != 0)
+      return wrong(parse, "role", value, "want viewer, operator or admin");
+    return 0;
+  case KEY_OUT:
+    if (!*value || strlen(value) > 3800) return wrong(parse, "out", value, "want a folder");
+    args->out = value;
+    return 0;
+  case KEY_FORMAT:
+    args->is_csv = strcmp(value, "csv") == 0;
+    if (!args->is_csv && strcmp(value, "jsonl") != 0)
+      return wrong(parse, "format", value, "want jsonl or csv");
     return 0;
   default:
     return ARGP_ERR_UNKNOWN;

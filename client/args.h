@@ -26,13 +26,15 @@ struct args {
   enum output_format format;
   uint64_t timeout_ms; /* 0 = not given */
   const char *reason, *request_id;
+  const char *out; /* folder of a new profile */
   const char *exe, *sensor, *actor, *action, *node_name, *name, *head;
   uint64_t start_ticks, life_ms, since_wall_ms, until_wall_ms, limit;
+  bool is_csv; /* --format */
   bool wait, all, observe, force, follow, accept_partial, yes, contain_first, release_first;
   unsigned on_lost_console; /* number of telovix.v1; 0 = not given */
   const char *allow[TLX_ALLOW_LIST_MAX];
   size_t n_allow;
-  unsigned status, health, outcome; /* numbers of telovix.v1 */
+  unsigned status, health, outcome, role; /* numbers of telovix.v1; 0 = not given */
   struct args_label labels[ARGS_LABELS_MAX];
   size_t n_labels;
 };
@@ -53,6 +55,8 @@ enum {
   ARGS_WAIT = 1 << 11,     /* --wait, of a rule */
   ARGS_EVENTS = 1 << 12,   /* --follow */
   ARGS_CONTAIN = 1 << 13,  /* --allow --on-lost-console --force --accept-partial */
+  ARGS_OPERATOR = 1 << 20, /* --role --out */
+  ARGS_EXPORT = 1 << 21,   /* --format */
   ARGS_REVOKE = 1 << 15,   /* --contain-first --release-first --accept-partial --yes */
   ARGS_DELETE = 1 << 16,   /* --force, of a deletion; --yes */
   ARGS_ENTRIES = 1 << 14,  /* no option: further words, each an entry of an allow list */
@@ -72,5 +76,7 @@ int args_parse(const char *name, const char *usage, const char *doc, unsigned gr
  * |argv|, |argc| when there is none. Same results. */
 int args_parse_common(const char *doc, int argc, char **argv, struct args *ret_args,
                       int *ret_index);
+/* Number of the role called |word|. 0 or TLX_E_MALFORMED. */
+int args_role(const char *word, unsigned *ret_role);
 /* The paragraph on exit statuses that every --help ends with. */
 extern const char args_exit_doc[];

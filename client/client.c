@@ -88,6 +88,19 @@ static const struct verb verbs[] = {
     {"audit verify", "", 0, ARGS_HEAD,
      "Recomputes the whole audit chain here, without trusting the Console.", cmd_audit_verify,
      false},
+    {"audit export", "", 0, ARGS_AUDIT | ARGS_EXPORT,
+     "Prints every audit record that matches, oldest first.", cmd_audit_export, false},
+    {"operator create", "NAME", 1, ARGS_OPERATOR | ARGS_CHANGE,
+     "Makes an operator: the key here, the certificate at the Console, the profile in --out.",
+     cmd_operator_create, false},
+    {"operator list", "", 0, ARGS_LIMIT, "Lists operators, revoked ones too.", cmd_operator_list,
+     false},
+    {"operator role", "NAME viewer|operator|admin", 2, ARGS_CHANGE,
+     "Gives an operator another role, from the next request on.", cmd_operator_role, false},
+    {"operator revoke", "NAME", 1, ARGS_CHANGE,
+     "Refuses an operator from the next request on, for good.", cmd_operator_revoke, false},
+    {"renew", "", 0, ARGS_CHANGE, "Replaces key and certificate of this profile.", cmd_renew,
+     false},
     {"help choose", "", 0, 0, "Says which control fits which situation.", cmd_help_choose, true},
 };
 #define N_VERBS (sizeof verbs / sizeof *verbs)
@@ -109,7 +122,10 @@ static const char top_doc[] =
     "  rules list|get|mode|delete     what hosts must enforce, and what they do\n"
     "  events list [--follow]         what enforcement did\n"
     "  token create|list|revoke       enrollment tokens\n"
-    "  audit list|head|verify         who did what, and proof that the log is whole\n"
+    "  audit list|export|head|verify  who did what, and proof that the log is whole\n"
+    "  operator create|list|role|revoke\n"
+    "                                 who may do what\n"
+    "  renew                          this profile's key and certificate\n"
     "  help choose                    which control fits which situation\n\n"
     "`telovixctl VERB --help` has the options of a verb.";
 
@@ -264,8 +280,9 @@ bool client_watch(struct client *client, struct session_call *call, const bool *
 }
 
 static int prepare(struct client *client, unsigned groups) {
-  char folder[4096], why[512] = "";
-  int err = profile_folder(client->args.profile, folder);
+  char why[512] = "";
+  const char *folder = client->folder;
+  int err = profile_folder(client->args.profile, client->folder);
   if (err) {
     snprintf(why, sizeof why, "no profile folder: set TELOVIX_PROFILE or use --profile");
   } else {
@@ -273,7 +290,8 @@ static int prepare(struct client *client, unsigned groups) {
     if (err && !*why) snprintf(why, sizeof why, "%.400s: %s", folder, tlx_err_text(err));
   }
   if (!err) {
-    err = session_open(&client->profile, client->args.console, &client->session);
+    witness_load(&client->witness, folder);
+    err = session_open(&client->profile, client->args.console, &client->witness, &client->session);
     if (err) snprintf(why, sizeof why, "cannot prepare the connection: %s", tlx_err_text(err));
   }
   if (!err && (groups & ARGS_CHANGE)) {
@@ -288,6 +306,20 @@ static int prepare(struct client *client, unsigned groups) {
   tlx_status_set(&status, TLX_GRPC_FAILED_PRECONDITION, "profile", "%s", why);
   client_error(client, "", &status, CLIENT_FAILED);
   return CLIENT_FAILED;
+}
+
+/* What the Console's heads gave away, once the verb has said its own. */
+static void close_witness(const struct client *client, int exit_status) {
+  struct tlx_status status;
+  if (*client->witness.fault) {
+    tlx_status_set(&status, TLX_GRPC_DATA_LOSS, "audit_fork", "%s", client->witness.fault);
+    client_error(client, "", &status, exit_status);
+    return;
+  }
+  int err = witness_keep(&client->witness, client->folder);
+  if (err)
+    fprintf(stderr, "telovixctl: the audit head could not be kept in the profile: %s\n",
+            tlx_err_text(err));
 }
 
 int client_main(int argc, char **argv) {
@@ -315,6 +347,7 @@ int client_main(int argc, char **argv) {
   if (ret) return ret == 1 ? CLIENT_OK : CLIENT_USAGE;
   ret = verb->offline ? CLIENT_OK : prepare(&client, verb->groups);
   if (ret == CLIENT_OK) ret = verb->run(&client);
+  if (client.session) close_witness(&client, ret);
   session_close(client.session);
   profile_done(&client.profile);
   if (fflush(stdout) != 0 || ferror(stdout)) {

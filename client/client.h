@@ -5,6 +5,7 @@
 #include "client/args.h"
 #include "client/profile.h"
 #include "client/session.h"
+#include "client/witness.h"
 #include "rpc/status.h"
 
 /* telovixctl: one table of verbs, each with its words, its options and the function that runs it.
@@ -20,8 +21,10 @@ enum client_exit {
 /* One run of the program. */
 struct client {
   struct args args;
+  char folder[4096]; /* of the profile */
   struct profile profile;
   struct session *session;
+  struct witness witness;
   const char *verb;    /* words of the verb, e.g. "sensors list" */
   char request_id[72]; /* of a change: given or made up; empty for reads */
 };
@@ -73,6 +76,12 @@ int cmd_token_revoke(struct client *client);
 int cmd_audit_list(struct client *client);
 int cmd_audit_head(struct client *client);
 int cmd_audit_verify(struct client *client);
+int cmd_audit_export(struct client *client);
+int cmd_operator_create(struct client *client);
+int cmd_operator_list(struct client *client);
+int cmd_operator_role(struct client *client);
+int cmd_operator_revoke(struct client *client);
+int cmd_renew(struct client *client);
 int cmd_disable(struct client *client);
 int cmd_enable(struct client *client);
 int cmd_revoke(struct client *client);

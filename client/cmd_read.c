@@ -216,12 +216,6 @@ static bool take_audit(void *arg, const ProtobufCMessage *message) {
   return true;
 }
 
-static void set_time(Google__Protobuf__Timestamp *time, uint64_t wall_ms) {
-  google__protobuf__timestamp__init(time);
-  time->seconds = (int64_t)(wall_ms / 1000);
-  time->nanos = (int32_t)(wall_ms % 1000 * 1000000);
-}
-
 int cmd_audit_list(struct client *client) {
   const struct args *args = &client->args;
   struct pages pages;
@@ -229,8 +223,6 @@ int cmd_audit_list(struct client *client) {
   if (pages.has_table)
     pages.table = output_table_new(audit_heads, sizeof audit_heads / sizeof *audit_heads);
   Google__Protobuf__Timestamp since, until;
-  set_time(&since, args->since_wall_ms);
-  set_time(&until, args->until_wall_ms);
   int ret;
   do {
     Telovix__V1__ListAuditRequest request = TELOVIX__V1__LIST_AUDIT_REQUEST__INIT;
@@ -240,8 +232,8 @@ int cmd_audit_list(struct client *client) {
     if (args->action) request.action_type = (char *)args->action;
     if (args->sensor) request.sensor = (char *)args->sensor;
     request.outcome = args->outcome;
-    if (args->since_wall_ms) request.since = &since;
-    if (args->until_wall_ms) request.until = &until;
+    request.since = output_timestamp(args->since_wall_ms, &since);
+    request.until = output_timestamp(args->until_wall_ms, &until);
     ret = client_call(client, "", "/telovix.v1.AuditService/ListAudit", &request.base,
                       &telovix__v1__list_audit_reply__descriptor, take_audit, &pages);
   } while (ret == CLIENT_OK && *pages.token);

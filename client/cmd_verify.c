@@ -41,8 +41,11 @@ static int failed(struct client *client, const char *text) {
 int cmd_audit_verify(struct client *client) {
   struct verify verify = {.met = false};
   struct audit_check *const check = &verify.check;
-  char announced[96] = "", hex[65];
-  if (client->args.head && audit_check_want(check, client->args.head) != 0) {
+  char announced[96] = "", remembered[96], hex[65];
+  /* Without a noted head, the one that this profile remembers. */
+  const char *head =
+      client->args.head ? client->args.head : witness_format(&client->witness, remembered);
+  if (*head && audit_check_want(check, head) != 0) {
     fprintf(stderr, "telovixctl audit verify: --head: want 64 hex digits, or NUMBER:HEX as `audit "
                     "head` prints it\n");
     return CLIENT_USAGE;
@@ -78,6 +81,8 @@ int cmd_audit_verify(struct client *client) {
   else
     printf("audit log intact: %llu records, head %llu:%s%s\n", (unsigned long long)check->seq,
            (unsigned long long)check->seq, hex,
-           check->has_wanted ? ", and the noted head is part of it" : "");
+           !check->has_wanted  ? ""
+           : client->args.head ? ", and the noted head is part of it"
+                               : ", and what this profile was told before is part of it");
   return CLIENT_OK;
 }

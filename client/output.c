@@ -153,6 +153,15 @@ uint64_t output_wall_ms(const Google__Protobuf__Timestamp *time) {
   return (uint64_t)time->seconds * 1000 + (uint64_t)time->nanos / 1000000;
 }
 
+Google__Protobuf__Timestamp *output_timestamp(uint64_t wall_ms,
+                                              Google__Protobuf__Timestamp *ret_time) {
+  if (wall_ms == 0) return NULL;
+  google__protobuf__timestamp__init(ret_time);
+  ret_time->seconds = (int64_t)(wall_ms / 1000);
+  ret_time->nanos = (int32_t)(wall_ms % 1000 * 1000000);
+  return ret_time;
+}
+
 const char *output_time(const Google__Protobuf__Timestamp *time, char *out) {
   if (time)
     tlx_time_format(output_wall_ms(time), out);

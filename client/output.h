@@ -48,5 +48,8 @@ const char *output_age(const Google__Protobuf__Duration *age, char *out);
 const char *output_age_at(const Google__Protobuf__Timestamp *at,
                           const Google__Protobuf__Timestamp *known,
                           const Google__Protobuf__Duration *known_age, char *out);
+/* Fills |ret_time| and returns it; NULL for 0, which is a time that was not given. */
+Google__Protobuf__Timestamp *output_timestamp(uint64_t wall_ms,
+                                              Google__Protobuf__Timestamp *ret_time);
 /* Milliseconds since 1970; 0 for NULL and for times before. */
 uint64_t output_wall_ms(const Google__Protobuf__Timestamp *time);

@@ -78,6 +78,32 @@ static int read_file(const char *folder, const char *name, struct tlx_buf *buf, 
   return err;
 }
 
+/* Whether the first certificate of |pem| is for |key|. */
+static bool is_for_key(const struct tlx_buf *pem, const struct tlx_key *key) {
+  TLX_CLEANUP(tlx_buf_done) struct tlx_buf der = {0};
+  struct tlx_bytes chain[CHAIN_MAX], own = tlx_key_spki(key);
+  struct tlx_cert leaf;
+  size_t n;
+  return tlx_cert_parse_pem(pem->data, pem->len, &der, chain, CHAIN_MAX, &n) == 0 &&
+         tlx_cert_parse(chain[0], &leaf) == 0 && leaf.spki.len == own.len &&
+         memcmp(leaf.spki.data, own.data, own.len) == 0;
+}
+
+/* A renewal that was cut off after the new key took its place: its certificate follows. */
+static void end_renewal(const char *folder, const struct tlx_key *key, struct tlx_buf *leaf_pem) {
+  TLX_AUTOFREE char *path = tlx_path_join(folder, "client.crt");
+  TLX_AUTOFREE char *new_path = tlx_path_join(folder, PROFILE_NEW_CRT);
+  struct tlx_buf new_pem = {0};
+  if (path && new_path && !is_for_key(leaf_pem, key) &&
+      tlx_file_read(new_path, FILE_MAX, &new_pem) == 0 && is_for_key(&new_pem, key)) {
+    (void)rename(new_path, path); /* the next one finds it again otherwise */
+    tlx_buf_done(leaf_pem);
+    *leaf_pem = new_pem;
+    return;
+  }
+  tlx_buf_done(&new_pem);
+}
+
 static int load_tls(const char *folder, struct profile *profile, char *why) {
   struct tlx_buf ca_pem = {0}, leaf_pem = {0}, der = {0};
   TLX_CLEANUP(tlx_key_free_p) struct tlx_key *key = NULL;
@@ -100,6 +126,7 @@ static int load_tls(const char *folder, struct profile *profile, char *why) {
     err = tlx_ca_bundle_parse_pem(ca_pem.data, ca_pem.len, &ca);
     if (err) snprintf(why, 512, "%s/ca.crt: %s", folder, tlx_err_text(err));
   }
+  if (!err) end_renewal(folder, key, &leaf_pem);
   if (!err) {
     err = tlx_cert_parse_pem(leaf_pem.data, leaf_pem.len, &der, chain, CHAIN_MAX, &n_chain);
     if (err) snprintf(why, 512, "%s/client.crt: %s", folder, tlx_err_text(err));

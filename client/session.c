@@ -14,7 +14,7 @@
 struct session {
   uv_loop_t loop;
   struct tlx_channel *channel;
-  char audit_head[96];
+  struct witness *witness;
 };
 
 /* What one session_run waits for. */
@@ -26,7 +26,8 @@ struct run {
   bool done, stopped;
 };
 
-int session_open(const struct profile *profile, const char *console, struct session **ret_session) {
+int session_open(const struct profile *profile, const char *console, struct witness *witness,
+                 struct session **ret_session) {
   struct session *session = calloc(1, sizeof *session);
   if (!session) return -ENOMEM;
   int err = uv_loop_init(&session->loop);
@@ -52,6 +53,7 @@ int session_open(const struct profile *profile, const char *console, struct sess
     free(session);
     return err;
   }
+  session->witness = witness;
   *ret_session = session;
   return 0;
 }
@@ -84,9 +86,7 @@ static void on_message(struct tlx_client_call *client_call, const ProtobufCMessa
 static void on_metadata(struct tlx_client_call *client_call, const char *name, const char *value,
                         void *arg) {
   struct run *run = arg;
-  if (strcmp(name, "telovix-audit-head") != 0 || strlen(value) >= sizeof run->session->audit_head)
-    return;
-  strcpy(run->session->audit_head, value);
+  if (strcmp(name, "telovix-audit-head") == 0) witness_see(run->session->witness, value);
 }
 
 static void on_done(struct tlx_client_call *client_call, const struct tlx_status *status,
@@ -123,8 +123,4 @@ bool session_run(struct session *session, struct session_call *call,
     uv_run(&session->loop, UV_RUN_ONCE);
   if (run.stopped) tlx_status_clear(ret_status);
   return ret_status->code == TLX_GRPC_OK;
-}
-
-const char *session_audit_head(const struct session *session) {
-  return session->audit_head;
 }

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "client/profile.h"
+#include "client/witness.h"
 #include "rpc/status.h"
 
 /* One operator's connection, used one call at a time: a call runs the loop until it ends. Main
@@ -12,8 +13,10 @@
 struct session;
 
 /* Connects when the first call needs it. |console| overrides the profile's address; NULL = the
- * profile's. 0, -ENOMEM or another negative error. */
-int session_open(const struct profile *profile, const char *console, struct session **ret_session);
+ * profile's. |witness| sees every audit head that an answer carries, and must outlive the session.
+ * 0, -ENOMEM or another negative error. */
+int session_open(const struct profile *profile, const char *console, struct witness *witness,
+                 struct session **ret_session);
 /* Closes and frees; the loop ends empty. NULL is fine. */
 void session_close(struct session *session);
 
@@ -33,5 +36,3 @@ struct session_call {
 /* Runs the call to its end; |ret_status| is what the Console (or the link) said. Returns true for
  * OK. */
 bool session_run(struct session *session, struct session_call *call, struct tlx_status *ret_status);
-/* Last "telovix-audit-head" trailer seen, "SEQ:HEX"; empty = none. */
-const char *session_audit_head(const struct session *session);

@@ -161,6 +161,21 @@ void authn_end_identity(struct console *console, enum caller_kind kind, const ch
   tlx_server_end_conns(console->server, is_of_caller, &caller, &status);
 }
 
+static bool needs_more(void *arg, struct tlx_call *call) {
+  const struct caller *now = arg, *caller = caller_of(call);
+  const struct authz_rule *rule = authz_find(tlx_call_method(call));
+  return caller->kind == now->kind && strcmp(caller->name, now->name) == 0 && rule &&
+         rule->kind == AUTHZ_OPERATOR && (unsigned)rule->least > now->role;
+}
+
+void authn_end_calls_above(struct console *console, const char *name, unsigned role) {
+  struct caller now = {.kind = CALLER_OPERATOR, .role = role};
+  struct tlx_status status;
+  snprintf(now.name, sizeof now.name, "%s", name);
+  reason_set(&status, REASON_ROLE_TOO_LOW);
+  tlx_server_end_calls(console->server, needs_more, &now, &status);
+}
+
 void authn_fill_actor(struct tlx_call *call, const char *reason, const char *request_id,
                       struct op_actor *ret_actor) {
   struct console *console = console_of(call);

@@ -50,6 +50,9 @@ static inline struct caller *caller_of(struct tlx_call *call) {
  * who revokes himself replies first. */
 void authn_end_identity(struct console *console, enum caller_kind kind, const char *name,
                         enum reason reason);
+/* Ends the calls and streams of the operator |name| for which |role| is too low, after that became
+ * its role: role_too_low. Connections, and what it may still do, stay. */
+void authn_end_calls_above(struct console *console, const char *name, unsigned role);
 /* Fills who asks and when, and the hash of method and request by which a retry is known; |reason|
  * and |request_id| may be NULL. Everything is copied. */
 void authn_fill_actor(struct tlx_call *call, const char *reason, const char *request_id,

@@ -48,6 +48,11 @@ static const struct authz_rule rules[] = {
     {V1 "AuditService/ExportAudit", AUTHZ_OPERATOR, AUTHZ_OP},
     {V1 "AuditService/GetAuditHead", AUTHZ_OPERATOR, AUTHZ_OP},
     {V1 "OperatorService/WhoAmI", AUTHZ_OPERATOR, AUTHZ_VIEWER},
+    {V1 "OperatorService/RenewOperator", AUTHZ_OPERATOR, AUTHZ_VIEWER}, /* only its own */
+    {V1 "OperatorService/CreateOperator", AUTHZ_OPERATOR, AUTHZ_ADMIN},
+    {V1 "OperatorService/ListOperators", AUTHZ_OPERATOR, AUTHZ_ADMIN},
+    {V1 "OperatorService/SetOperatorRole", AUTHZ_OPERATOR, AUTHZ_ADMIN},
+    {V1 "OperatorService/RevokeOperator", AUTHZ_OPERATOR, AUTHZ_ADMIN},
 };
 
 const struct authz_rule *authz_find(const char *path) {

@@ -11,6 +11,8 @@
 
 #include "common/cleanup.h"
 #include "common/text.h"
+#include "console/authz.h"
+#include "console/break_glass.h"
 #include "console/console.h"
 #include "console/setup.h"
 
@@ -18,10 +20,12 @@
 #define EXIT_USAGE 2
 #define EXIT_TEXT "\vExit status: 0 success, 1 failure, 2 wrong usage."
 
-enum option_key { OPT_DATA = 256, OPT_FLEET, OPT_HOST, OPT_LISTEN, OPT_CONFIG };
+enum option_key { OPT_DATA = 256, OPT_FLEET, OPT_HOST, OPT_LISTEN, OPT_CONFIG, OPT_ROLE, OPT_OUT };
 
 struct command {
-  const char *data, *fleet, *config;
+  const char *data, *fleet, *config, *name, *out;
+  unsigned role;   /* number of telovix.v1.Role; 0 = not given */
+  bool takes_name; /* the command wants an operator's name as its word */
   struct settings settings;
   bool has_listen;
   FILE *discard; /* where argp's second line of an error goes */
@@ -69,8 +73,25 @@ static error_t take_option(int key, char *value, struct argp_state *state) {
   case OPT_CONFIG:
     command->config = value;
     return 0;
+  case OPT_ROLE:
+    for (unsigned role = AUTHZ_VIEWER; role <= AUTHZ_ADMIN; role++)
+      if (strcmp(value, authz_role_name(role)) == 0) command->role = role;
+    if (!command->role) wrong(state, "--role %s: want viewer, operator or admin", value);
+    return 0;
+  case OPT_OUT:
+    command->out = value;
+    return 0;
   case ARGP_KEY_ARG:
-    wrong(state, "%s: unexpected word", value);
+    if (!command->takes_name || command->name) wrong(state, "%s: unexpected word", value);
+    if (!tlx_name_operator_valid(value))
+      wrong(state, "%s: want a name of [a-z0-9][a-z0-9._-]{0,31}", value);
+    command->name = value;
+    return 0;
+  case ARGP_KEY_END:
+    if (command->takes_name && !command->name) wrong(state, "the name of the operator is missing");
+    if (command->takes_name && !command->role) wrong(state, "--role is missing");
+    if (command->takes_name && !command->out) wrong(state, "--out is missing");
+    return 0;
   default:
     return ARGP_ERR_UNKNOWN;
   }
@@ -88,6 +109,10 @@ static int run_verify(struct command *command) {
   return setup_verify(command->data);
 }
 
+static int run_operator_create(struct command *command) {
+  return break_glass_operator(command->data, command->name, command->role, command->out);
+}
+
 static const struct argp_option init_options[] = {
     {"data", OPT_DATA, "DIR", 0, "Data folder (default " DATA_DEFAULT ")", 0},
     {"fleet", OPT_FLEET, "NAME", 0, "Display name of the fleet (default \"fleet\")", 0},
@@ -102,24 +127,35 @@ static const struct argp_option run_options[] = {
 static const struct argp_option verify_options[] = {
     {"data", OPT_DATA, "DIR", 0, "Data folder (default " DATA_DEFAULT ")", 0}, {0}};
 
+static const struct argp_option operator_options[] = {
+    {"data", OPT_DATA, "DIR", 0, "Data folder (default " DATA_DEFAULT ")", 0},
+    {"role", OPT_ROLE, "viewer|operator|admin", 0, "What the operator may do", 0},
+    {"out", OPT_OUT, "DIR", 0, "Where the profile is made; must not be there", 0},
+    {0}};
+
 static const struct {
-  const char *name, *doc;
+  const char *name, *doc, *words;
   const struct argp_option *options;
   int (*run)(struct command *command);
 } commands[] = {
-    {"init", "Makes a fleet: CA, server certificate, store, first admin." EXIT_TEXT, init_options,
-     run_init},
+    {"init", "Makes a fleet: CA, server certificate, store, first admin." EXIT_TEXT, "",
+     init_options, run_init},
     {"run", "Runs the Console until SIGTERM; SIGHUP reloads settings and certificates." EXIT_TEXT,
-     run_options, run_run},
-    {"verify", "Walks the store of a stopped Console and says what it finds." EXIT_TEXT,
+     "", run_options, run_run},
+    {"verify", "Walks the store of a stopped Console and says what it finds." EXIT_TEXT, "",
      verify_options, run_verify},
+    {"operator create",
+     "Break-glass: makes an operator in the store of a stopped Console, for when no admin's "
+     "profile "
+     "is left; audited as local_root." EXIT_TEXT,
+     "NAME", operator_options, run_operator_create},
 };
 #define N_COMMANDS (sizeof commands / sizeof *commands)
 
 static void print_help(FILE *out) {
   fputs("Usage: telovix-console COMMAND [OPTION...]\n\nCommands:\n", out);
   for (size_t i = 0; i < N_COMMANDS; i++)
-    fprintf(out, "  %-8s %.*s\n", commands[i].name, (int)strcspn(commands[i].doc, "\v"),
+    fprintf(out, "  %-15s %.*s\n", commands[i].name, (int)strcspn(commands[i].doc, "\v"),
             commands[i].doc);
   fputs("\n`telovix-console COMMAND --help` says more.\n"
         "Exit status: 0 success, 1 failure, 2 wrong usage.\n",
@@ -133,6 +169,15 @@ static void on_bus_error(int number) {
                              "the disk fails; restore from a backup\n";
   (void)!write(STDERR_FILENO, text, sizeof text - 1);
   _exit(EXIT_FAILURE);
+}
+
+/* How many words of the command line are this command's name: 1 or 2, 0 = it is another one. */
+static int words_of(const char *name, int argc, char **argv) {
+  const char *space = strchr(name, ' ');
+  size_t first_len = space ? (size_t)(space - name) : strlen(name);
+  if (strlen(argv[1]) != first_len || strncmp(argv[1], name, first_len) != 0) return 0;
+  if (!space) return 1;
+  return argc > 2 && strcmp(argv[2], space + 1) == 0 ? 2 : 0;
 }
 
 int command_main(int argc, char **argv) {
@@ -156,9 +201,14 @@ int command_main(int argc, char **argv) {
     return 0;
   }
   for (size_t i = 0; i < N_COMMANDS; i++) {
-    if (strcmp(argv[1], commands[i].name) != 0) continue;
-    struct argp argp = {commands[i].options, take_option, "", commands[i].doc, NULL, NULL, NULL};
+    int used = words_of(commands[i].name, argc, argv);
+    if (!used) continue;
+    struct argp argp = {
+        commands[i].options, take_option, commands[i].words, commands[i].doc, NULL, NULL, NULL};
     snprintf(name, sizeof name, "telovix-console %s", commands[i].name);
+    argc -= used - 1;
+    argv += used - 1;
+    command.takes_name = *commands[i].words;
     argv[1] = name;
     argp_program_version = "telovix-console " TLX_VERSION;
     if (argp_parse(&argp, argc - 1, argv + 1, 0, NULL, &command) != 0) return EXIT_USAGE;

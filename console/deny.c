@@ -150,6 +150,17 @@ static const struct {
     {"/telovix.v1.FleetService/DeleteSensor", "sensor_deleted"},
     {"/telovix.v1.TokenService/CreateEnrollmentToken", "enrollment_token_created"},
     {"/telovix.v1.TokenService/RevokeEnrollmentToken", "enrollment_token_revoked"},
+    {"/telovix.v1.ContainmentService/BlockBinary", "enforcement_rule_created"},
+    {"/telovix.v1.ContainmentService/ContainSensor", "sensor_contained"},
+    {"/telovix.v1.ContainmentService/ReleaseSensor", "sensor_released"},
+    {"/telovix.v1.ContainmentService/SetAllowList", "containment_allow_changed"},
+    {"/telovix.v1.PolicyService/SetEnforcementRuleMode", "rule_mode_changed"},
+    {"/telovix.v1.PolicyService/DeleteEnforcementRule", "enforcement_rule_deleted"},
+    {"/telovix.v1.OperatorService/CreateOperator", "operator_created"},
+    {"/telovix.v1.OperatorService/RenewOperator", "operator_certificate_renewed"},
+    {"/telovix.v1.OperatorService/SetOperatorRole", "operator_role_changed"},
+    {"/telovix.v1.OperatorService/RevokeOperator", "operator_revoked"},
+    {"/telovix.v1.AuditService/ExportAudit", "audit_exported"},
     {"/telovix.v1.EnrollmentService/Enroll", "enrollment_failed"},
 };
 

@@ -19,6 +19,7 @@
 #define WATCH_EVENTS_LAG_MAX 10000u   /* events that a slow reader may be behind */
 #define REPORT_ALL_INTERVAL_MS 10000u /* asked again for everything: an answer comes at once */
 #define TOKENS_MAX 10000u             /* spec §8 */
+#define OPERATORS_MAX 10000u          /* names are never used again; as for tokens */
 #define LABELS_PER_SENSOR_MAX 32u     /* spec §8 */
 #define WATCHES_PER_OPERATOR_MAX 4u   /* spec §8; each costs a queue */
 #define REASON_CHARS_MAX 500u         /* spec §5 */
@@ -34,6 +35,9 @@
 #define PAGE_BYTES_MAX (512u << 10) /* a page ends early here */
 #define WRITER_OPS_MAX 4096u        /* queued ops; more get RESOURCE_EXHAUSTED */
 #define WRITER_BYTES_MAX (16u << 20)
+/* How long a commit waits for an op that was announced. About two trips on a fast network: less
+ * than the commit that it saves, and nothing that an operator feels when the other side is slow. */
+#define WRITER_FOLLOWER_NS 400000
 #define BASELINE_AGE_MAX_MS 30000u    /* spec §5.1: a baseline is aged by at most this */
 #define DENIED_ANONYMOUS_PER_MIN 60u  /* audited in full; more become one summary */
 #define DENIED_SOURCES_MAX 4096u      /* remembered (source, method) pairs */

@@ -278,6 +278,19 @@ void live_remove(struct live *live, const char *sensor_id) {
   free(entry);
 }
 
+bool live_changing(struct live *live, const char *sensor_id) {
+  struct live_sensor *sensor = live_find(live, sensor_id);
+  if (!sensor) return false;
+  sensor->n_changing++;
+  live_wake(live, sensor_id);
+  return !sensor->wake_pending;
+}
+
+void live_changed(struct live *live, const char *sensor_id) {
+  struct live_sensor *sensor = live_find(live, sensor_id);
+  if (sensor && sensor->n_changing) sensor->n_changing--;
+}
+
 /* ---- all of them ---- */
 
 size_t live_take_dirty(struct live *live, struct tlx_sensor_seen **ret_list) {

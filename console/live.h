@@ -70,6 +70,7 @@ struct live_sensor {
   struct live_engine engine;
   struct tlx_call *wake; /* referenced; newest connection wins */
   bool wake_pending, dirty;
+  unsigned n_changing; /* live_changing without its live_changed */
   uint32_t n_conns;
 };
 /* Starts empty; |clock| must outlive it. 0 or -ENOMEM. */
@@ -116,6 +117,12 @@ void live_drop_wake(struct live *live, struct live_sensor *sensor, struct tlx_ca
 /* Sends one wake message, or remembers one pending bit while there is no stream or it is busy.
  * Unknown sensors are ignored. */
 void live_wake(struct live *live, const char *sensor_id);
+/* Something for the sensor is about to be stored: wakes it already, so that its heartbeat travels
+ * while the commit runs. From here to live_changed, which is called once when the op is done,
+ * however it ended, a heartbeat of it must be answered behind what the writer has (n_changing).
+ * True: the wake went out, and a heartbeat will follow. Unknown sensors are ignored. */
+bool live_changing(struct live *live, const char *sensor_id);
+void live_changed(struct live *live, const char *sensor_id);
 /* Takes the changed last-seen times for a checkpoint, which are then no longer marked: heap array,
  * owned by the caller. Returns how many; 0 and NULL when out of memory, and then nothing is taken.
  */

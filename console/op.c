@@ -12,7 +12,9 @@
 #include "common/err.h"
 #include "common/text.h"
 #include "console/op_int.h"
+#include "console/reasons.h"
 #include "storage/meta_tbl.h"
+#include "storage/operator_tbl.h"
 
 /* How many ids an ambiguous name is answered with: as many as fit into the sentence. */
 #define AMBIGUOUS_IDS_MAX 8u
@@ -105,18 +107,33 @@ static void remember(struct op *op, struct tlx_txn *txn) {
   tlx_request_put(txn, op->actor.name, op->actor.request_id, &record);
 }
 
-void op_execute(struct op *op, struct tlx_txn *txn) {
-  reset(op);
+/* What was waiting to be stored when its operator was revoked or got a lower role must not be done
+ * after that. */
+static bool still_may(struct op *op, struct tlx_txn *txn) {
+  if (op->actor.least_role == 0) return true;
+  const Telovix__Store__V1__OperatorRecord *record = tlx_operator_get(txn, op->actor.name);
+  if (record && !record->revoked && record->role >= op->actor.least_role) return true;
+  if (tlx_txn_err(txn)) return false;
+  reason_set(&op->status,
+             record && !record->revoked ? REASON_ROLE_TOO_LOW : REASON_OPERATOR_REVOKED);
+  refuse_early(op, txn);
+  return false;
+}
+
+static void execute(struct op *op, struct tlx_txn *txn) {
   /* A request id belongs to an operator; without a name there is nobody whose retry it could be. */
   bool has_id = op->pack && *op->actor.name && *op->actor.request_id;
-  if (!has_id || !answered_before(op, txn)) {
-    op->run(op, txn);
-    if (op->pack && op->status.code == TLX_GRPC_OK && !tlx_txn_err(txn)) {
-      op->pack(op, &op->reply);
-      if (op->reply.err) tlx_txn_fail(txn, op->reply.err);
-      if (has_id) remember(op, txn);
-    }
-  }
+  if (!still_may(op, txn) || (has_id && answered_before(op, txn))) return;
+  op->run(op, txn);
+  if (!op->pack || op->status.code != TLX_GRPC_OK || tlx_txn_err(txn)) return;
+  op->pack(op, &op->reply);
+  if (op->reply.err) tlx_txn_fail(txn, op->reply.err);
+  if (has_id) remember(op, txn);
+}
+
+void op_execute(struct op *op, struct tlx_txn *txn) {
+  reset(op);
+  execute(op, txn);
   tlx_audit_head(txn, &op->head);
 }
 

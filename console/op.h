@@ -32,6 +32,7 @@ struct op_actor {
   char user_agent[128];
   char reason[2008]; /* ≤ 500 characters of UTF-8 */
   char request_id[72];
+  unsigned least_role; /* of operators: what the method needs; 0 = nobody's role is looked at */
   uint8_t request_hash[32]; /* SHA-256 of method path, NUL, and request bytes */
   uint64_t wall_ms;         /* time of the request */
 };
@@ -58,12 +59,14 @@ struct op {
   bool replayed;              /* the answer comes from an earlier run of the same request */
   struct tlx_audit_head head; /* newest audit record after this op */
   size_t cost;                /* bytes, for the writer's bound */
-  struct op *next;            /* the writer's queue */
+  bool has_follower; /* another op that belongs to it is on its way: one commit may do for both */
+  struct op *next;   /* the writer's queue */
   /* Set by run through op_reply_once; empty = the reply itself is remembered. */
   char once_reason[48], once_message[256];
 };
 
-/* Runs |op| with the request-id rules of spec §5: a known id with the same hash replays its reply;
+/* Runs |op|, if the actor's role on record is still high enough (operator_revoked, role_too_low),
+ * with the request-id rules of spec §5: a known id with the same hash replays its reply;
  * with another hash it is refused (ALREADY_EXISTS, request_id_reused); an unknown one runs and is
  * remembered. Writer thread and tests. */
 void op_execute(struct op *op, struct tlx_txn *txn);

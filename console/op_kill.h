@@ -17,7 +17,8 @@ struct op_kill_queue {
   bool has_baseline;
   uint8_t boot_id[16];
   uint64_t baseline_boot_ns;
-  bool silent; /* no heartbeat within the stale threshold: other notice */
+  bool silent;       /* no heartbeat within the stale threshold: other notice */
+  char woken_id[32]; /* the handler's: the sensor that was woken when this was submitted */
   /* out */
   char sensor_id[32];
   char notice[256];                        /* spec §5.1, verbatim for a live sensor */

@@ -77,6 +77,9 @@
   X(TOO_MANY_TOKENS, "too_many_tokens", RESOURCE_EXHAUSTED, "there are as many tokens as may be")  \
   X(OPERATOR_EXISTS, "operator_exists", ALREADY_EXISTS, "there is an operator of this name")       \
   X(UNKNOWN_OPERATOR, "unknown_operator", NOT_FOUND, "there is no such operator")                  \
+  X(OPERATOR_IS_REVOKED, "operator_is_revoked", FAILED_PRECONDITION, "the operator is revoked")    \
+  X(TOO_MANY_OPERATORS, "too_many_operators", RESOURCE_EXHAUSTED,                                  \
+    "there are as many operators as may be, revoked ones included")                                \
   X(LAST_ADMIN, "last_admin", FAILED_PRECONDITION,                                                 \
     "this is the last admin: make another one first")                                              \
   X(WRONG_CONFIRMATION, "wrong_confirmation", FAILED_PRECONDITION,                                 \

@@ -17,6 +17,7 @@
 #include "console/limits.h"
 #include "console/op_audit.h"
 #include "console/op_operator.h"
+#include "console/profile.h"
 #include "console/trust.h"
 #include "pki/identity.h"
 #include "storage/audit_tbl.h"
@@ -55,12 +56,6 @@ static int write_file(struct plan *plan, const char *name, const struct tlx_buf 
   return err ? fail(plan, name, err) : 0;
 }
 
-static int make_folder(struct plan *plan, const char *name) {
-  char *path TLX_AUTOFREE = tlx_path_join(plan->folder, name);
-  int err = path ? tlx_folder_make(path, 0700) : -ENOMEM;
-  return err ? fail(plan, name, err) : 0;
-}
-
 static int write_ini(struct plan *plan) {
   struct tlx_buf ini TLX_CLEANUP(tlx_buf_done) = {0};
   tlx_buf_add_text(&ini, "; Settings of this Console; flags of the command line come first.\n"
@@ -77,42 +72,16 @@ static int write_ini(struct plan *plan) {
 
 /* ---- the first admin ---- */
 
-static int write_profile(struct plan *plan, const struct trust *trust, struct tlx_bytes leaf) {
-  struct tlx_buf ini TLX_CLEANUP(tlx_buf_done) = {0}, crt TLX_CLEANUP(tlx_buf_done) = {0},
-                     ca TLX_CLEANUP(tlx_buf_done) = {0};
-  char address[SETTINGS_ADDRESS_MAX] = "localhost:15483";
-  if (plan->settings->n_advertise)
-    settings_address(plan->settings, 0, CONSOLE_PORT_DEFAULT, address);
-  tlx_buf_printf(&ini, "[profile]\nconsole = %s\nfleet_id = %s\nfleet = %s\nname = %s\n", address,
-                 plan->fleet_id, plan->fleet_name, ADMIN_NAME);
-  int err = tlx_cert_format_pem(leaf, &crt);
-  if (!err) err = tlx_cert_format_pem(tlx_ca_bundle_get(trust->ca, 0)->der, &crt);
-  if (!err) err = tlx_ca_bundle_format_pem(trust->ca, &ca);
-  if (err) return fail(plan, "admin profile", err);
-  err = write_file(plan, "admin/profile.ini", &ini, 0600);
-  if (!err) err = write_file(plan, "admin/client.crt", &crt, 0600);
-  if (!err) err = write_file(plan, "admin/ca.crt", &ca, 0600);
-  return err;
-}
-
 static int make_admin(struct plan *plan, const struct trust *trust) {
-  struct tlx_key *key TLX_CLEANUP(tlx_key_free_p) = NULL;
-  struct tlx_buf leaf TLX_CLEANUP(tlx_buf_done) = {0};
-  struct tlx_spiffe id = {.kind = TLX_PRINCIPAL_OPERATOR, .name = ADMIN_NAME};
-  char uri[256];
-  snprintf(id.fleet_id, sizeof id.fleet_id, "%s", plan->fleet_id);
-  char *key_path TLX_AUTOFREE = tlx_path_join(plan->folder, "admin/client.key");
-  int err = key_path ? make_folder(plan, "admin") : -ENOMEM;
-  if (!err) err = tlx_key_new(&key);
-  if (!err) err = tlx_key_save(key, key_path);
-  if (!err) err = tlx_serial_make(plan->admin_serial);
-  if (!err) err = tlx_spiffe_format(&id, uri);
-  plan->admin_not_after_wall_ms = plan->wall_ms + OPERATOR_CERT_LIFE_MS;
-  if (!err)
-    err = trust_issue_client(trust, ADMIN_NAME, uri, tlx_key_spki(key), plan->admin_serial,
-                             plan->wall_ms - NOT_BEFORE_SLACK_MS, plan->admin_not_after_wall_ms,
-                             &leaf);
-  if (!err) err = write_profile(plan, trust, (struct tlx_bytes){leaf.data, leaf.len});
+  struct profile_plan profile = {.name = ADMIN_NAME,
+                                 .fleet_id = plan->fleet_id,
+                                 .fleet_name = plan->fleet_name,
+                                 .settings = plan->settings,
+                                 .wall_ms = plan->wall_ms};
+  char *folder TLX_AUTOFREE = tlx_path_join(plan->folder, "admin");
+  int err = folder ? profile_make(&profile, trust, folder) : -ENOMEM;
+  memcpy(plan->admin_serial, profile.serial, sizeof plan->admin_serial);
+  plan->admin_not_after_wall_ms = profile.not_after_wall_ms;
   return err ? fail(plan, "admin profile", err) : 0;
 }
 
@@ -132,6 +101,7 @@ static int make_identities(struct plan *plan) {
 
 static void fill_local(struct op *op, const struct plan *plan) {
   op->actor.wall_ms = plan->wall_ms;
+  strcpy(op->actor.name, "local_root");
   strcpy(op->actor.role, "local_root");
 }
 

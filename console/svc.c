@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/text.h"
+#include "console/authz.h"
 #include "console/limits.h"
 #include "console/op.h"
 #include "rpc/server.h"
@@ -93,6 +94,16 @@ static const struct tlx_method methods[] = {
     METHOD("AuditService", "GetAuditHead", TLX_UNARY, get_audit_head_request, audit_head,
            svc_get_audit_head),
     METHOD("OperatorService", "WhoAmI", TLX_UNARY, who_am_irequest, who_am_ireply, svc_whoami),
+    METHOD("OperatorService", "CreateOperator", TLX_UNARY, create_operator_request,
+           operator_certificate_reply, svc_create_operator),
+    METHOD("OperatorService", "RenewOperator", TLX_UNARY, renew_operator_request,
+           operator_certificate_reply, svc_renew_operator),
+    METHOD("OperatorService", "ListOperators", TLX_UNARY, list_operators_request,
+           list_operators_reply, svc_list_operators),
+    METHOD("OperatorService", "SetOperatorRole", TLX_UNARY, set_operator_role_request, operator,
+           svc_set_operator_role),
+    METHOD("OperatorService", "RevokeOperator", TLX_UNARY, revoke_operator_request, operator,
+           svc_revoke_operator),
 };
 
 const struct tlx_method *svc_methods(size_t *ret_n) {
@@ -171,6 +182,10 @@ void svc_check_common(struct tlx_status *status, const char *reason, const char 
 
 void svc_submit(struct tlx_call *call, struct op *op, const char *reason, const char *request_id) {
   authn_fill_actor(call, reason, request_id, &op->actor);
+  if (caller_of(call)->kind == CALLER_OPERATOR) {
+    const struct authz_rule *rule = authz_find(tlx_call_method(call));
+    op->actor.least_role = rule ? rule->least : AUTHZ_ADMIN;
+  }
   caller_of(call)->audited = true;
   op->arg = tlx_call_ref(call);
   console_submit(console_of(call), op);

@@ -81,6 +81,16 @@ void svc_export_audit(struct tlx_call *call, const ProtobufCMessage *request);
 void svc_get_audit_head(struct tlx_call *call, const ProtobufCMessage *request);
 /* WhoAmI: name, role, fleet, end of the certificate. */
 void svc_whoami(struct tlx_call *call, const ProtobufCMessage *request);
+/* CreateOperator, RenewOperator: sign before the op, which decides and audits; RenewOperator wants
+ * another key than that of the call's certificate. */
+void svc_create_operator(struct tlx_call *call, const ProtobufCMessage *request);
+void svc_renew_operator(struct tlx_call *call, const ProtobufCMessage *request);
+/* ListOperators: one page in order of names. */
+void svc_list_operators(struct tlx_call *call, const ProtobufCMessage *request);
+/* SetOperatorRole, RevokeOperator: after the commit, what the operator has open and may not have
+ * any more ends. */
+void svc_set_operator_role(struct tlx_call *call, const ProtobufCMessage *request);
+void svc_revoke_operator(struct tlx_call *call, const ProtobufCMessage *request);
 /* All of them, for the server; |ret_n|. Static storage. */
 const struct tlx_method *svc_methods(size_t *ret_n);
 

@@ -258,12 +258,14 @@ static void reported(struct op *base) {
   struct console *console = console_of(call);
   if (base->status.code == TLX_GRPC_OK) {
     remember(console, op);
-    tell_watchers(console, op);
     note_rejected(call, op);
     answer(call,
            &(struct acknowledged){.order_ids = op->acknowledged,
                                   .n_order_ids = op->n_acknowledged,
                                   .event_stream = op->has_event_stream ? op->event_stream : NULL});
+    /* Who waits is told before the sensor: the connection that was dirtied last is written first.
+     */
+    tell_watchers(console, op);
     if (op->first_seen || op->n_changed || op->n_changed_rules || op->has_hazards ||
         op->is_armed_again || op->n_events_stored)
       watch_sensor_changed(console->watch, op->sensor_id);
@@ -354,6 +356,9 @@ void svc_heartbeat(struct tlx_call *call, const ProtobufCMessage *message) {
   take_live(call, request, live);
   look_at_rules(txn, live, record->desired_generation);
   watch_sensor_changed(console->watch, live->sensor_id);
+  /* An order that the writer still has is not in the store that was read: only behind it can this
+   * be answered. */
+  durable.has_queued |= live->n_changing > 0;
   durable.first_seen = record->trust_state == OP_TRUST_BOOTSTRAP_PENDING;
   durable.has_facts = beat_facts_differ(request, record);
   durable.has_hazards = beat_hazards_differ(request, record);

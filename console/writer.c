@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "common/err.h"
 #include "common/log.h"
@@ -88,13 +89,44 @@ static void run_batch(struct writer *writer, struct op *batch) {
   }
 }
 
+static bool has_follower(const struct op *op) {
+  while (op && !op->has_follower)
+    op = op->next;
+  return op != NULL;
+}
+
+/* With the mutex held: gives the op that was announced a moment to come, so that it shares this
+ * commit. Whatever comes ends the wait. */
+static void wait_for_follower(struct writer *writer) {
+  struct timespec until;
+  clock_gettime(CLOCK_MONOTONIC, &until);
+  until.tv_nsec += WRITER_FOLLOWER_NS;
+  if (until.tv_nsec >= 1000000000) {
+    until.tv_nsec -= 1000000000;
+    until.tv_sec++;
+  }
+  while (!writer->stopping && !writer->waiting.first &&
+         pthread_cond_clockwait(&writer->work, &writer->mutex, CLOCK_MONOTONIC, &until) == 0) {
+  }
+}
+
+static struct op *take_batch(struct writer *writer) {
+  struct op *batch = queue_take_all(&writer->waiting), *last = batch;
+  if (!has_follower(batch)) return batch;
+  wait_for_follower(writer);
+  while (last->next)
+    last = last->next;
+  last->next = queue_take_all(&writer->waiting);
+  return batch;
+}
+
 static void *write_loop(void *arg) {
   struct writer *writer = arg;
   pthread_mutex_lock(&writer->mutex);
   for (;;) {
     while (!writer->waiting.first && !writer->stopping)
       pthread_cond_wait(&writer->work, &writer->mutex);
-    struct op *batch = queue_take_all(&writer->waiting);
+    struct op *batch = take_batch(writer);
     if (!batch) break;
     pthread_mutex_unlock(&writer->mutex);
     run_batch(writer, batch);
@@ -104,7 +136,9 @@ static void *write_loop(void *arg) {
       batch = op->next;
       queue_add(&writer->finished, op);
     }
+    pthread_mutex_unlock(&writer->mutex);
     uv_async_send(&writer->async);
+    pthread_mutex_lock(&writer->mutex);
   }
   writer->ended = true;
   uv_async_send(&writer->async);
@@ -174,8 +208,8 @@ int writer_submit(struct writer *writer, struct op *op) {
   writer->pending_bytes += op->cost;
   pthread_mutex_lock(&writer->mutex);
   queue_add(&writer->waiting, op);
-  pthread_cond_signal(&writer->work);
   pthread_mutex_unlock(&writer->mutex);
+  pthread_cond_signal(&writer->work); /* after the unlock: who wakes does not wait again */
   return 0;
 }
 

@@ -9,6 +9,8 @@
 #include "rpc/limits.h"
 #include "rpc/pb_scan.h"
 
+#define USAGE_MS 1000u
+
 void heartbeat_init(struct heartbeat *heartbeat) {
   tlx_arena_init(&heartbeat->arena, TLX_ARENA_MAX);
 }
@@ -121,6 +123,14 @@ static void fill_head(struct heartbeat *heartbeat, Telovix__V1__HeartbeatRequest
   }
 }
 
+/* What we use of the host changes slowly; a result is not held up for it. */
+static void measure_usage(struct heartbeat *heartbeat) {
+  uint64_t now_mono_ms = tlx_mono_ms(heartbeat->clock);
+  if (heartbeat->usage_mono_ms && now_mono_ms - heartbeat->usage_mono_ms < USAGE_MS) return;
+  heartbeat->usage_mono_ms = now_mono_ms;
+  host_usage(&heartbeat->rss_bytes, &heartbeat->cpu_ms);
+}
+
 static void fill_numbers(struct heartbeat *heartbeat, Telovix__V1__HeartbeatRequest *request) {
   struct tlx_arena *arena = &heartbeat->arena;
   Telovix__V1__SensorUsage *usage = tlx_arena_alloc(arena, sizeof *usage);
@@ -131,7 +141,9 @@ static void fill_numbers(struct heartbeat *heartbeat, Telovix__V1__HeartbeatRequ
   *usage = (Telovix__V1__SensorUsage)TELOVIX__V1__SENSOR_USAGE__INIT;
   *counters = (Telovix__V1__SensorCounters)TELOVIX__V1__SENSOR_COUNTERS__INIT;
   *wall = (Google__Protobuf__Timestamp)GOOGLE__PROTOBUF__TIMESTAMP__INIT;
-  host_usage(&usage->rss_bytes, &usage->cpu_ms);
+  measure_usage(heartbeat);
+  usage->rss_bytes = heartbeat->rss_bytes;
+  usage->cpu_ms = heartbeat->cpu_ms;
   counters->kills = heartbeat->n_kills;
   counters->reconnects = heartbeat->n_reconnects;
   counters->error_lines = tlx_log_error_count();

@@ -28,8 +28,9 @@ struct heartbeat {
   /* STILL_ALIVE is told once and not kept on disk: the end is what counts. */
   struct kill_result progress[HEARTBEAT_PROGRESS_MAX];
   unsigned n_progress, n_progress_in_flight;
-  uint64_t n_kills, n_reconnects; /* counters that the owner keeps */
-  bool has_more;                  /* not all results fit */
+  uint64_t n_kills, n_reconnects;            /* counters that the owner keeps */
+  uint64_t usage_mono_ms, rss_bytes, cpu_ms; /* last measured; 0 = never */
+  bool has_more;                             /* not all results fit */
 };
 
 /* Prepares what the owner has filled; cannot fail. */

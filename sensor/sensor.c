@@ -70,8 +70,8 @@ static void on_result(void *arg, const struct kill_result *result, bool is_end) 
   } else {
     heartbeat_add_progress(&sensor->heartbeat, result);
   }
-  /* The write of the file runs beside the report: if both are lost, the order comes again, and
-   * finds the process gone. */
+  /* The file is written beside the report, if that is not acknowledged at once: if both are lost,
+   * the order comes again, and finds the process gone. */
   uplink_beat(sensor->uplink);
 }
 

@@ -22,10 +22,15 @@
 /* The audit head moves with every order, and a result that was acknowledged does no harm when it is
  * told again: both are written when the disk is not needed for what came with them. */
 #define LATER_MS 1000u
+/* A result that is acknowledged sooner needs no disk at all, and the Console's commit of it is not
+ * held up by ours where both have one. Who dies meanwhile gets the order again, and finds the
+ * process gone. */
+#define RESULT_MS 5u
 
 struct kept {
   struct kept *next;
   char order_id[32];
+  bool saved; /* the file has it */
   size_t len;
   uint8_t result[];
 };
@@ -63,8 +68,9 @@ struct state {
   void (*desired_saved)(void *arg, int err);
   void *desired_arg;
   uv_work_t work;
-  unsigned working; /* index of the file in the worker */
-  uv_timer_t head_timer;
+  unsigned working;       /* index of the file in the worker */
+  uv_timer_t timer;       /* until what is dirty must be written */
+  bool has_stale_results; /* the file has results that were removed */
   bool is_working, closing, timer_closed;
   void (*closed)(void *arg);
   void *arg;
@@ -93,6 +99,14 @@ static void pack_results(const struct state *state, struct tlx_buf *buf) {
   }
   free(storage);
   free(list);
+}
+
+/* Packs them to be written: the file will have these and no others. */
+static void take_results(struct state *state, struct tlx_buf *buf) {
+  pack_results(state, buf);
+  for (struct kept *kept = state->results; kept; kept = kept->next)
+    kept->saved = true;
+  state->has_stale_results = false;
 }
 
 static void pack_uplink(struct state *state, struct tlx_buf *buf) {
@@ -202,7 +216,7 @@ static void save_next(struct state *state) {
     file->dirty = false;
     tlx_buf_init(&file->content, FILE_MAX);
     if (i == FILE_RESULTS)
-      pack_results(state, &file->content);
+      take_results(state, &file->content);
     else if (i == FILE_UPLINK)
       pack_uplink(state, &file->content);
     else if (i == FILE_RELEASED)
@@ -229,8 +243,17 @@ static void mark_dirty(struct state *state, unsigned file) {
   if (!state->closing) save_next(state);
 }
 
-static void on_head_timer(uv_timer_t *timer) {
-  mark_dirty(timer->data, FILE_UPLINK);
+static void on_timer(uv_timer_t *timer) {
+  save_next(timer->data);
+}
+
+/* Nothing but time is against writing it: with the next write, or after |ms|. */
+static void save_within(struct state *state, unsigned file, uint64_t ms) {
+  state->files[file].dirty = true;
+  if (state->closing ||
+      (uv_is_active((uv_handle_t *)&state->timer) && uv_timer_get_due_in(&state->timer) <= ms))
+    return;
+  uv_timer_start(&state->timer, on_timer, ms, 0);
 }
 
 static void on_timer_closed(uv_handle_t *handle) {
@@ -265,6 +288,8 @@ static int read_results(struct state *state, const struct tlx_buf *content) {
                            results->results[i]->kill_result.data,
                            results->results[i]->kill_result.len);
   if (results) telovix__state__v1__results__free_unpacked(results, NULL);
+  for (struct kept *kept = state->results; kept; kept = kept->next)
+    kept->saved = true;
   return err;
 }
 
@@ -383,8 +408,8 @@ int state_open(const char *folder, uv_loop_t *loop, const struct tlx_clock *cloc
     return err;
   }
   state->closing = false;
-  uv_timer_init(loop, &state->head_timer);
-  state->head_timer.data = state;
+  uv_timer_init(loop, &state->timer);
+  state->timer.data = state;
   *ret_state = state;
   return 0;
 }
@@ -393,15 +418,14 @@ void state_close(struct state *state, void (*closed)(void *arg), void *arg) {
   state->closing = true;
   state->closed = closed;
   state->arg = arg;
-  if (uv_is_active((uv_handle_t *)&state->head_timer)) mark_dirty(state, FILE_UPLINK);
-  uv_close((uv_handle_t *)&state->head_timer, on_timer_closed);
+  uv_close((uv_handle_t *)&state->timer, on_timer_closed);
   save_next(state);
 }
 
 bool state_is_saved(const struct state *state) {
   for (unsigned i = 0; i < FILE_COUNT; i++)
     if (state->files[i].dirty) return false;
-  return !state->is_working && !uv_is_active((uv_handle_t *)&state->head_timer);
+  return !state->is_working;
 }
 
 /* ---- results ---- */
@@ -417,8 +441,15 @@ int state_result_put(struct state *state, const char *order_id, const void *resu
     last = &(*last)->next;
   *last = kept;
   state->n_results++;
-  mark_dirty(state, FILE_RESULTS);
+  save_within(state, FILE_RESULTS, RESULT_MS);
   return 0;
+}
+
+static bool is_results_file_stale(const struct state *state) {
+  bool is_stale = state->has_stale_results;
+  for (const struct kept *kept = state->results; kept; kept = kept->next)
+    is_stale |= !kept->saved;
+  return is_stale;
 }
 
 void state_result_remove(struct state *state, const char *order_id) {
@@ -426,11 +457,13 @@ void state_result_remove(struct state *state, const char *order_id) {
     struct kept *kept = *at;
     if (strcmp(kept->order_id, order_id) != 0) continue;
     *at = kept->next;
+    state->has_stale_results |= kept->saved;
     free(kept);
     state->n_results--;
-    state->files[FILE_RESULTS].dirty = true;
-    if (!state->closing && !uv_is_active((uv_handle_t *)&state->head_timer))
-      uv_timer_start(&state->head_timer, on_head_timer, LATER_MS, 0);
+    if (is_results_file_stale(state))
+      save_within(state, FILE_RESULTS, LATER_MS);
+    else
+      state->files[FILE_RESULTS].dirty = false;
     return;
   }
 }
@@ -511,8 +544,7 @@ void state_set_audit_head(struct state *state, uint64_t seq, const uint8_t hash[
     return;
   state->audit_seq = seq;
   memcpy(state->audit_hash, hash, sizeof state->audit_hash);
-  if (!state->closing && !uv_is_active((uv_handle_t *)&state->head_timer))
-    uv_timer_start(&state->head_timer, on_head_timer, LATER_MS, 0);
+  save_within(state, FILE_UPLINK, LATER_MS);
 }
 
 uint64_t state_certificate_wall_ms(const struct state *state) {

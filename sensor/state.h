@@ -30,7 +30,8 @@ void state_close(struct state *state, void (*closed)(void *arg), void *arg);
 bool state_is_saved(const struct state *state);
 
 /* ---- results ---- */
-/* Keeps (or replaces) the serialized telovix.v1.KillResult of an order; copied. 0 or -ENOMEM. */
+/* Keeps (or replaces) the serialized telovix.v1.KillResult of an order; copied. The file follows
+ * within milliseconds, and only if it is still there then. 0 or -ENOMEM. */
 int state_result_put(struct state *state, const char *order_id, const void *result, size_t len);
 /* No-op when it is not there. */
 void state_result_remove(struct state *state, const char *order_id);

@@ -20,12 +20,24 @@ void tlx_operator_put(struct tlx_txn *txn, const Telovix__Store__V1__OperatorRec
   tlx_table_put(txn, TLX_TABLE_OPERATOR, &key, &record->base);
 }
 
-void tlx_operator_each(struct tlx_txn *txn,
+uint64_t tlx_operator_count(struct tlx_txn *txn) {
+  return tlx_table_count(txn, TLX_TABLE_OPERATOR);
+}
+
+void tlx_operator_each(struct tlx_txn *txn, const char *after,
                        bool (*cb)(void *arg, const Telovix__Store__V1__OperatorRecord *record),
                        void *arg) {
   struct tlx_cursor cursor TLX_AUTOCURSOR = {0};
+  struct tlx_db_key key;
+  bool on;
   tlx_cursor_open(&cursor, txn, TLX_TABLE_OPERATOR);
-  for (bool on = tlx_cursor_first(&cursor); on; on = tlx_cursor_next(&cursor)) {
+  if (after && tlx_db_key_operator(after, &key)) {
+    on = tlx_cursor_seek(&cursor, &key);
+    if (on && tlx_db_key_has_prefix(&cursor.key, &key, key.len)) on = tlx_cursor_next(&cursor);
+  } else {
+    on = tlx_cursor_first(&cursor);
+  }
+  for (; on; on = tlx_cursor_next(&cursor)) {
     const Telovix__Store__V1__OperatorRecord *record = tlx_cursor_record(&cursor);
     if (!record || !cb(arg, record)) break;
   }

@@ -62,6 +62,7 @@ static const struct blob_rule {
     RULE(AUDIT, AuditRecord, prev_hash, 32, false),
     RULE(AUDIT, AuditRecord, hash, 32, false),
     RULE(OPERATOR, OperatorRecord, serial, 16, true),
+    RULE(OPERATOR, OperatorRecord, previous_serial, 16, true),
     RULE(REQUEST, RequestRecord, request_hash, 32, true),
     RULE(RULE, RuleRecord, revision, 16, false),
     RULE(RULE, RuleRecord, observed_revision, 16, true),

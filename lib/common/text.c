@@ -100,7 +100,7 @@ bool tlx_name_operator_valid(const char *name) {
     bool plain = is_lower(name[i]) || is_digit(name[i]);
     if (!plain && (i == 0 || !strchr("._-", name[i]))) return false;
   }
-  return true;
+  return strcmp(name, "local_root") != 0 && strncmp(name, "sensor_", 7) != 0;
 }
 
 bool tlx_name_request_id_valid(const char *id) {

@@ -29,7 +29,8 @@ bool tlx_name_node_valid(const char *name);
 bool tlx_name_label_key_valid(const char *key);
 /* 0 to 63 of [A-Za-z0-9._-]. */
 bool tlx_name_label_value_valid(const char *value);
-/* [a-z0-9][a-z0-9._-]{0,31} */
+/* [a-z0-9][a-z0-9._-]{0,31}, but not "local_root" and nothing that begins with "sensor_": the audit
+ * log names other actors so. */
 bool tlx_name_operator_valid(const char *name);
 /* [A-Za-z0-9._:-]{1,64} */
 bool tlx_name_request_id_valid(const char *id);

@@ -25,13 +25,19 @@ static void on_turn(uv_timer_t *timer) {
   tlx_wheel_turn(&group->wheel, tlx_mono_ms(group->clock));
 }
 
+/* The next connection that has something to flush, with the list's reference; NULL = none. */
+static struct tlx_conn *take_dirty(struct tlx_conn_group *group) {
+  struct tlx_conn *conn = group->dirty;
+  if (!conn) return NULL;
+  group->dirty = conn->next_dirty;
+  conn->is_dirty = false;
+  return conn;
+}
+
 static void on_prepare(uv_prepare_t *prepare) {
   struct tlx_conn_group *group = prepare->data;
   /* What becomes dirty meanwhile is taken along. */
-  while (group->dirty) {
-    struct tlx_conn *conn = group->dirty;
-    group->dirty = conn->next_dirty;
-    conn->is_dirty = false;
+  for (struct tlx_conn *conn; (conn = take_dirty(group));) {
     tlx_conn_flush_now(conn);
     tlx_conn_unref(conn);
   }
@@ -71,6 +77,10 @@ static void on_group_handle_closed(uv_handle_t *handle) {
 void tlx_conn_group_close(struct tlx_conn_group *group, void (*closed)(void *arg), void *arg) {
   group->closed = closed;
   group->arg = arg;
+  /* One that became dirty and was closed by its peer in the same turn: the flusher does not run
+   * again. */
+  for (struct tlx_conn *conn; (conn = take_dirty(group));)
+    tlx_conn_unref(conn);
   uv_close((uv_handle_t *)&group->turn, on_group_handle_closed);
   uv_close((uv_handle_t *)&group->flusher, on_group_handle_closed);
 }

@@ -339,6 +339,21 @@ void tlx_server_end_conns(struct tlx_server *server, bool (*match)(void *arg, vo
   }
 }
 
+void tlx_server_end_calls(struct tlx_server *server,
+                          bool (*match)(void *arg, struct tlx_call *call), void *arg,
+                          const struct tlx_status *status) {
+  for (struct server_conn *sconn = server->conns; sconn; sconn = sconn->next) {
+    bool any = false;
+    for (struct tlx_call *call = sconn->calls, *next; call; call = next) {
+      next = call->next; /* stays listed: streams close only at the end of a turn */
+      if (call->state != CALL_OPEN || !match(arg, call)) continue;
+      tlx_call_cut(call, status);
+      any = true;
+    }
+    if (any) tlx_conn_flush(sconn->conn);
+  }
+}
+
 void tlx_server_close(struct tlx_server *server, void (*closed)(void *arg), void *arg) {
   server->closing = true;
   server->closed = closed;

@@ -71,6 +71,11 @@ void tlx_server_drain(struct tlx_server *server, uint32_t grace_ms, const struct
  * TLS. */
 void tlx_server_end_conns(struct tlx_server *server, bool (*match)(void *arg, void *conn_data),
                           void *arg, const struct tlx_status *status);
+/* Ends every call that was not answered yet and for which |match| is true, in the same way; its
+ * connection and other calls stay. */
+void tlx_server_end_calls(struct tlx_server *server,
+                          bool (*match)(void *arg, struct tlx_call *call), void *arg,
+                          const struct tlx_status *status);
 /* Closes what is left at once; |closed| is called when all handles are closed and the memory is
  * gone. |server| must not be used after the call. */
 void tlx_server_close(struct tlx_server *server, void (*closed)(void *arg), void *arg);

@@ -13,7 +13,7 @@ os.environ.setdefault("TELOVIX_BUILD", str(ROOT / "build/bench"))
 sys.path.insert(0, str(ROOT / "test/harness"))
 import telovix  # noqa: E402 -- the build folder is chosen first
 
-PROGRAMS = ["telovix-console", "telovix-sensor", "telovixctl", "telovix-mint", "bench-fleet", "bench-kill-latency",
+PROGRAMS = ["telovix-console", "telovix-sensor", "telovixctl", "telovix-mint", "bench-fleet", "bench-kill-latency", "bench-victim",
             "bench-block-latency", "bench-exec-cost"]
 
 

@@ -186,13 +186,14 @@ int main(int argc, char **argv) {
   }
   signal(SIGPIPE, SIG_IGN);
   struct profile profile;
+  struct witness witness = {.seq = 0};
   char why[512];
   if (profile_load(argv[1], &profile, why) != 0) {
     fprintf(stderr, "bench-block-latency: %s\n", why);
     return 1;
   }
   struct bench bench = {.sensor_id = argv[3], .cgroup = argv[4], .folder = argv[5]};
-  measure_need(session_open(&profile, argv[2], &bench.session), "session");
+  measure_need(session_open(&profile, argv[2], &witness, &bench.session), "session");
   bench.floor = floor_open(bench.folder);
   bench.outer_fd = new_outer();
   snprintf(bench.program, sizeof bench.program, "%s/program", bench.folder);

@@ -3,16 +3,17 @@
  *
  *   bench-kill-latency PROFILE HOST:PORT SENSOR_ID SCOPE_CGROUP DISK_FOLDER ROUNDS
  *
- * Each round starts a victim in SCOPE_CGROUP, orders it killed, follows the order with WatchKill,
- * and notes when the process was gone (its pidfd) and when the operator was told. Beside each round
- * the floor is measured: three times { one TLS round trip over loopback, one write + fdatasync in
- * DISK_FOLDER }, because the order, its delivery and its result are each one round trip and one
- * durable commit. Prints one line of JSON. */
+ * Each round starts a victim (bench-victim) in SCOPE_CGROUP, orders it killed, follows the order
+ * with WatchKill, and notes when the process was gone (its pidfd) and when the operator was told.
+ * Beside each round the floor is measured: three times { one TLS round trip over loopback, one
+ * write + fdatasync in DISK_FOLDER }, because the order, its delivery and its result are each one
+ * round trip and one durable commit. Prints one line of JSON. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,20 +40,27 @@ struct victim {
   uint64_t gone_ns;
 };
 
+/* The program beside ours. */
+static char victim_program[4096];
+
+static void find_victim_program(void) {
+  ssize_t len = readlink("/proc/self/exe", victim_program, sizeof victim_program - 32);
+  if (len < 0) measure_need(-errno, "/proc/self/exe");
+  strcpy(strrchr(victim_program, '/') + 1, "bench-victim");
+}
+
 static void victim_start(struct victim *victim, const char *cgroup) {
   int ready[2];
+  char path[4096];
+  snprintf(path, sizeof path, "%s/cgroup.procs", cgroup);
+  char *argv[] = {victim_program, path, NULL}, *none[] = {NULL};
+  posix_spawn_file_actions_t actions;
   if (pipe2(ready, O_CLOEXEC) != 0) measure_need(-errno, "pipe");
-  victim->pid = fork();
-  if (victim->pid < 0) measure_need(-errno, "fork");
-  if (victim->pid == 0) {
-    char path[4096];
-    snprintf(path, sizeof path, "%s/cgroup.procs", cgroup);
-    int fd = open(path, O_WRONLY);
-    if (fd < 0 || write(fd, "0", 1) != 1) _exit(1);
-    if (write(ready[1], "r", 1) != 1) _exit(1);
-    for (;;)
-      pause();
-  }
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, ready[1], STDOUT_FILENO);
+  measure_need(-posix_spawn(&victim->pid, victim_program, &actions, NULL, argv, none),
+               victim_program);
+  posix_spawn_file_actions_destroy(&actions);
   char byte;
   close(ready[1]);
   if (read(ready[0], &byte, 1) != 1) measure_need(-EIO, cgroup);
@@ -153,7 +161,9 @@ int main(int argc, char **argv) {
     return 2;
   }
   signal(SIGPIPE, SIG_IGN);
+  find_victim_program();
   struct profile profile;
+  struct witness witness = {.seq = 0};
   char why[512];
   int err = profile_load(argv[1], &profile, why);
   if (err) {
@@ -161,7 +171,7 @@ int main(int argc, char **argv) {
     return 1;
   }
   struct session *session;
-  measure_need(session_open(&profile, argv[2], &session), "session");
+  measure_need(session_open(&profile, argv[2], &witness, &session), "session");
   struct floor *floor = floor_open(argv[5]);
   struct sample *samples = calloc(n, sizeof *samples), warm;
   tlx_require(samples);

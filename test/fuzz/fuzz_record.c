@@ -120,7 +120,7 @@ static void read_all(struct tlx_txn *txn) {
   tlx_token_each(txn, UINT64_MAX, on_token, &n);
   tlx_order_each(txn, NULL, UINT64_MAX, on_order, &n);
   tlx_order_each_due(txn, UINT64_MAX, on_order, &n);
-  tlx_operator_each(txn, on_operator, &n);
+  tlx_operator_each(txn, NULL, on_operator, &n);
   tlx_rule_each(txn, NULL, NULL, NULL, on_rule, &n);
   tlx_event_each(txn, NULL, UINT64_MAX, on_event, &n);
   tlx_event_each_after(txn, NULL, 0, on_event, &n);

@@ -12,7 +12,12 @@
  *   telovix-mint --data DIR age-order ORDER_ID MS      moves every time of the order back
  *   telovix-mint --data DIR age-seen MS                moves the last heartbeat of all sensors back
  *   telovix-mint --data DIR aim-order ORDER_ID PID     another PID for a queued order
- *   telovix-mint --data DIR damage-audit SEQ           another last character of its detail */
+ *   telovix-mint --data DIR damage-audit SEQ           another last character of its detail
+ *   telovix-mint --data DIR drop-audit SEQ             takes the record out
+ *   telovix-mint --data DIR swap-audit SEQ SEQ         each in the other's place, with its number
+ *   telovix-mint --data DIR cut-audit SEQ              takes out everything behind the record
+ *   telovix-mint --data DIR fill-audit N               appends N records, as an idle fleet would in
+ *                                                      months */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -299,6 +304,67 @@ static void cmd_damage_audit(struct mint *mint, const char *number) {
   need(tlx_txn_commit(txn), "store");
 }
 
+static Telovix__Store__V1__AuditRecord *audit_at(struct tlx_txn *txn, const char *number,
+                                                 struct tlx_db_key *ret_key) {
+  uint64_t seq;
+  need(tlx_u64_parse(number, UINT64_MAX, &seq), number);
+  Telovix__Store__V1__AuditRecord *record = tlx_audit_get(txn, seq);
+  if (!record) need(TLX_E_NOT_FOUND, number);
+  tlx_db_key_number(seq, ret_key);
+  return record;
+}
+
+static void cmd_drop_audit(struct mint *mint, const char *number) {
+  struct tlx_txn *txn;
+  struct tlx_db_key key;
+  need(tlx_txn_begin_write(mint->store, &txn), "store");
+  (void)audit_at(txn, number, &key);
+  tlx_table_remove(txn, TLX_TABLE_AUDIT, &key);
+  need(tlx_txn_commit(txn), "store");
+}
+
+static void cmd_swap_audit(struct mint *mint, const char *one, const char *other) {
+  struct tlx_txn *txn;
+  struct tlx_db_key key_a, key_b;
+  need(tlx_txn_begin_write(mint->store, &txn), "store");
+  Telovix__Store__V1__AuditRecord *a = audit_at(txn, one, &key_a);
+  Telovix__Store__V1__AuditRecord *b = audit_at(txn, other, &key_b);
+  uint64_t seq = a->seq;
+  a->seq = b->seq;
+  b->seq = seq;
+  tlx_table_put(txn, TLX_TABLE_AUDIT, &key_a, &b->base);
+  tlx_table_put(txn, TLX_TABLE_AUDIT, &key_b, &a->base);
+  need(tlx_txn_commit(txn), "store");
+}
+
+static void cmd_cut_audit(struct mint *mint, const char *number) {
+  struct tlx_txn *txn;
+  struct tlx_db_key key;
+  struct tlx_audit_head head;
+  need(tlx_txn_begin_write(mint->store, &txn), "store");
+  uint64_t last_seq = audit_at(txn, number, &key)->seq;
+  tlx_audit_head(txn, &head);
+  for (uint64_t seq = last_seq + 1; seq <= head.seq; seq++) {
+    tlx_db_key_number(seq, &key);
+    tlx_table_remove(txn, TLX_TABLE_AUDIT, &key);
+  }
+  need(tlx_txn_commit(txn), "store");
+}
+
+static void cmd_fill_audit(struct mint *mint, const char *count) {
+  uint64_t n;
+  struct tlx_txn *txn;
+  need(tlx_u64_parse(count, 1000000, &n), count);
+  struct tlx_audit_entry entry = {.wall_ms = tlx_wall_ms(tlx_clock_system()),
+                                  .action_type = "access_denied",
+                                  .actor = "filler",
+                                  .detail = "{\"reason\":\"filled\"}"};
+  need(tlx_txn_begin_write(mint->store, &txn), "store");
+  for (uint64_t i = 0; i < n; i++)
+    tlx_audit_append(txn, &entry);
+  need(tlx_txn_commit(txn), "store");
+}
+
 int main(int argc, char **argv) {
   struct mint mint = {.data = ""};
   if (argc < 4 || strcmp(argv[1], "--data") != 0) {
@@ -328,6 +394,14 @@ int main(int argc, char **argv) {
     cmd_aim_order(&mint, words[0], words[1]);
   else if (strcmp(command, "damage-audit") == 0 && n == 1)
     cmd_damage_audit(&mint, words[0]);
+  else if (strcmp(command, "drop-audit") == 0 && n == 1)
+    cmd_drop_audit(&mint, words[0]);
+  else if (strcmp(command, "swap-audit") == 0 && n == 2)
+    cmd_swap_audit(&mint, words[0], words[1]);
+  else if (strcmp(command, "cut-audit") == 0 && n == 1)
+    cmd_cut_audit(&mint, words[0]);
+  else if (strcmp(command, "fill-audit") == 0 && n == 1)
+    cmd_fill_audit(&mint, words[0]);
   else
     ret = 2;
   if (ret) fprintf(stderr, "telovix-mint: %s: unknown, or wrong number of words\n", command);

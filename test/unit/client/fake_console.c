@@ -45,7 +45,7 @@ static void cancel_kill(struct tlx_call *call, const ProtobufCMessage *message) 
   } else if (strcmp(id, "exhausted") == 0) {
     fail(call, TLX_GRPC_RESOURCE_EXHAUSTED, "store_full");
   } else {
-    tlx_call_add_trailer(call, "telovix-audit-head", "7:abcd");
+    tlx_call_add_trailer(call, "telovix-audit-head", "7:" FAKE_CONSOLE_HEAD_HEX);
     reply_order(call, id, STATE(CANCELLED), false);
   }
 }

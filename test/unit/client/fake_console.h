@@ -13,6 +13,7 @@
  *   WatchKill ORDER     delivered, then the state of that number; 0: nothing more; 20: UNAVAILABLE
  * the first time, then killed; 21: PERMISSION_DENIED WhoAmI              bob
  */
+#define FAKE_CONSOLE_HEAD_HEX "abababababababababababababababababababababababababababababababab"
 struct fake_console {
   struct profile_fixture fx; /* its profile names the Console's address */
   pid_t pid;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "common/clock.h"
 #include "common/err.h"
 #include "fixture_profile.h"
 
@@ -111,5 +112,41 @@ Test(profile, key_and_certificate_must_match) {
   profile_fixture_init(&fx, "a:1");
   profile_fixture_pem(&fx, "client.crt", &fx.server.der);
   expect_fails(&fx, TLX_E_KEY_MISMATCH, "client.crt", "cannot be used");
+  profile_fixture_done(&fx);
+}
+
+/* ---- a renewal that was cut off: at each instant the profile is one that works ---- */
+
+static void expect_loads(struct profile_fixture *fx, const char *when) {
+  struct profile profile;
+  cr_assert_eq(load(fx, &profile), 0, "%s: %s", when, why);
+  profile_done(&profile);
+}
+
+Test(profile, a_renewal_cut_off_at_each_step) {
+  struct profile_fixture fx;
+  struct fixture_leaf renewed;
+  char key[256], new_key[256], crt[256], new_crt[256];
+  profile_fixture_init(&fx, "localhost:1");
+  fixture_leaf_init(&renewed, &fx.ca, TLX_CERT_CLIENT, "spiffe://" FIXTURE_FLEET "/operator/bob",
+                    tlx_wall_ms(tlx_clock_system()), 0);
+  strcpy(key, folder_join(&fx.folder, "client.key"));
+  strcpy(new_key, folder_join(&fx.folder, PROFILE_NEW_KEY));
+  strcpy(crt, folder_join(&fx.folder, "client.crt"));
+  strcpy(new_crt, folder_join(&fx.folder, PROFILE_NEW_CRT));
+  cr_assert_eq(tlx_key_save(renewed.key, new_key), 0);
+  expect_loads(&fx, "the new key is made");
+  profile_fixture_pem(&fx, PROFILE_NEW_CRT, &renewed.der);
+  expect_loads(&fx, "the new certificate has come");
+  cr_assert_eq(rename(new_key, key), 0);
+  expect_loads(&fx, "the new key is in its place");
+  cr_assert_neq(access(new_crt, F_OK), 0, "and its certificate follows it");
+  expect_loads(&fx, "all is in its place");
+  /* Another key's certificate that lies about is not taken. */
+  profile_fixture_pem(&fx, PROFILE_NEW_CRT, &fx.server.der);
+  profile_fixture_pem(&fx, "client.crt", &fx.operator.der);
+  struct profile profile;
+  cr_assert_neq(load(&fx, &profile), 0);
+  fixture_leaf_done(&renewed);
   profile_fixture_done(&fx);
 }

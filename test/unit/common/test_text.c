@@ -36,7 +36,9 @@ Test(text, names) {
       {tlx_name_node_valid, {"web-1", "A", "a.b_c"}, {"", "-a", "a-", "sensor_x", "a b", "a/b"}},
       {tlx_name_label_key_valid, {"env", "a/b.c-d_e", "0"}, {"", "Env", "-a", "a-", "a b"}},
       {tlx_name_label_value_valid, {"", "Prod-1", "a.b"}, {"a b", "ä", "a/b"}},
-      {tlx_name_operator_valid, {"a", "bob.smith", "0-9"}, {"", "Bob", ".a", "a b"}},
+      {tlx_name_operator_valid,
+       {"a", "bob.smith", "0-9", "local_roots"},
+       {"", "Bob", ".a", "a b", "local_root", "sensor_a"}},
       {tlx_name_request_id_valid, {"a", "A.b:c-d_e"}, {"", "a b", "a/b"}},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

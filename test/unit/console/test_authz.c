@@ -61,6 +61,11 @@ static const struct {
     {"/telovix.v1.AuditService/ExportAudit", OPERATORS},
     {"/telovix.v1.AuditService/GetAuditHead", OPERATORS},
     {"/telovix.v1.OperatorService/WhoAmI", VIEWERS},
+    {"/telovix.v1.OperatorService/RenewOperator", VIEWERS},
+    {"/telovix.v1.OperatorService/CreateOperator", ADMINS},
+    {"/telovix.v1.OperatorService/ListOperators", ADMINS},
+    {"/telovix.v1.OperatorService/SetOperatorRole", ADMINS},
+    {"/telovix.v1.OperatorService/RevokeOperator", ADMINS},
 };
 #define N_EXPECTED (sizeof expected / sizeof *expected)
 

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "console/op_audit.h"
-#include "console/op_operator.h"
 #include "console/op_token.h"
 #include "fixture_op.h"
 #include "storage/sensor_tbl.h"
@@ -162,19 +161,6 @@ Test(op_token, the_secret_is_shown_once) {
   cr_assert(strstr(op.op.status.message, TOKEN));
   cr_assert_eq(op.op.reply.len, 0);
   op_done(&op.op);
-}
-
-Test(op_operator, once_a_name) {
-  FIXTURE fx;
-  fixture_init(&fx);
-  struct op_operator_create op = {.name = "alice", .role = 3, .serial = {5}};
-  op.op.run = op_operator_create_run;
-  op_fixture_actor(&op.op, FIXTURE_WALL_MS);
-  op_fixture_run(&fx, &op.op);
-  cr_assert_eq(op.op.status.code, TLX_GRPC_OK);
-  op_fixture_expect_audit(&fx, "operator_created", true, "alice");
-  op_fixture_run(&fx, &op.op);
-  cr_assert_str_eq(op.op.status.reason, "operator_exists");
 }
 
 Test(op_audit, stands_for_itself) {

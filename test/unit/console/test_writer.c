@@ -40,6 +40,22 @@ int __wrap_tlx_txn_commit(struct tlx_txn *txn) {
   return __real_tlx_txn_commit(txn);
 }
 
+/* A wait for a follower is told of, and lasts as long as the test wants. */
+int __real_pthread_cond_clockwait(pthread_cond_t *cond, pthread_mutex_t *mutex, clockid_t clock,
+                                  const struct timespec *until);
+int __wrap_pthread_cond_clockwait(pthread_cond_t *cond, pthread_mutex_t *mutex, clockid_t clock,
+                                  const struct timespec *until);
+static sem_t *waits;
+
+int __wrap_pthread_cond_clockwait(pthread_cond_t *cond, pthread_mutex_t *mutex, clockid_t clock,
+                                  const struct timespec *until) {
+  struct timespec later = *until;
+  if (!waits) return __real_pthread_cond_clockwait(cond, mutex, clock, until);
+  later.tv_sec += 60;
+  sem_post(waits);
+  return __real_pthread_cond_clockwait(cond, mutex, clock, &later);
+}
+
 /* ---- ops ---- */
 
 struct counted {
@@ -143,6 +159,43 @@ static uint64_t head_seq(struct fixture *fx) {
   cr_assert_eq(writer_new(&loop, fx.store, &writer), 0)
 
 /* ---- tests ---- */
+
+Test(writer, an_op_that_was_announced_shares_the_commit) {
+  sem_t waiting;
+  START;
+  sem_init(&waiting, 0, 0);
+  waits = &waiting;
+  struct counted *first = make(1);
+  first->audit.op.has_follower = true;
+  submit(writer, first);
+  sem_wait(&waiting);
+  submit(writer, make(2));
+  while (n_done < 2)
+    uv_run(&loop, UV_RUN_ONCE);
+  cr_assert_eq(n_begun, 1);
+  /* The end does not wait for one that never comes. */
+  struct counted *last = make(3);
+  last->audit.op.has_follower = true;
+  submit(writer, last);
+  sem_wait(&waiting);
+  stop(writer, &loop);
+  cr_assert_eq(n_done, 3);
+  loop_done(&loop);
+  fixture_done(&fx);
+}
+
+Test(writer, an_op_that_was_announced_may_not_come) {
+  START;
+  waits = NULL;
+  struct counted *first = make(1);
+  first->audit.op.has_follower = true;
+  submit(writer, first);
+  while (n_done < 1)
+    uv_run(&loop, UV_RUN_ONCE);
+  stop(writer, &loop);
+  loop_done(&loop);
+  fixture_done(&fx);
+}
 
 Test(writer, what_arrives_during_a_commit_is_the_next_batch) {
   sem_t entered, gate;

@@ -364,6 +364,32 @@ Test(state, the_audit_head_is_written_after_what_came_with_it) {
   world_done(&world);
 }
 
+Test(state, a_result_that_is_acknowledged_at_once_needs_no_disk) {
+  struct world world;
+  world_init(&world);
+  put(&world, "kill_1", "one");
+  state_result_remove(world.state, "kill_1");
+  cr_expect(state_is_saved(world.state), "the file has no word of it");
+  put(&world, "kill_1", "one");
+  put(&world, "kill_2", "two");
+  state_result_remove(world.state, "kill_1");
+  cr_expect_not(state_is_saved(world.state));
+  save(&world);
+  cr_expect_str_eq(renamed, "results ");
+  state_result_remove(world.state, "kill_2");
+  cr_expect_not(state_is_saved(world.state), "the file still has it");
+  reopen(&world);
+  expect_results(&world, "");
+  state_result_remove(world.state, "kill_2");
+  put(&world, "kill_3", "three");
+  reopen(&world);
+  state_result_remove(world.state, "kill_3");
+  cr_expect_not(state_is_saved(world.state), "so does the file of the run before");
+  reopen(&world);
+  expect_results(&world, "");
+  world_done(&world);
+}
+
 /* A host whose clock is dead judges certificates by the Console's time; one that is ahead by its
  * own. */
 Test(state, certificate_time) {

@@ -69,14 +69,23 @@ Test(operator_tbl, each) {
   fixture_init(&fx);
   struct tlx_txn *txn = fixture_write(&fx);
   struct names all = {0}, two = {.stop_after = 2}, none = {0};
-  tlx_operator_each(txn, add_name, &none);
+  tlx_operator_each(txn, NULL, add_name, &none);
   cr_assert_eq(none.n, 0);
   put(txn, "carl", 1);
   put(txn, "anna", 1);
   put(txn, "an", 1);
-  tlx_operator_each(txn, add_name, &all);
+  tlx_operator_each(txn, NULL, add_name, &all);
   cr_assert_str_eq(all.text, "an anna carl ");
-  tlx_operator_each(txn, add_name, &two);
+  tlx_operator_each(txn, NULL, add_name, &two);
   cr_assert_str_eq(two.text, "an anna ");
+  cr_assert_eq(tlx_operator_count(txn), 3);
+  /* Behind a name, whether it is there or not; one name may begin another. */
+  struct names behind = {0}, between = {0}, last = {0};
+  tlx_operator_each(txn, "an", add_name, &behind);
+  cr_assert_str_eq(behind.text, "anna carl ");
+  tlx_operator_each(txn, "b", add_name, &between);
+  cr_assert_str_eq(between.text, "carl ");
+  tlx_operator_each(txn, "carl", add_name, &last);
+  cr_assert_eq(last.n, 0);
   fixture_commit(txn);
 }
