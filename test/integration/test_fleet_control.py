@@ -273,6 +273,7 @@ def test_deleted(hosts):
         "cancelled_orders": 1, "events": 2, "node_name": host.node, "orders": 1, "rules": 1, "sensor": host.id, "tokens": 0,
         "unknown_orders": 0})]
     assert actions(hosts, host, "enforcement_rule_created"), "the log stays"
+    assert "sensor_deleted" in [r["actionType"] for r in hosts.audit("--sensor", host.id)], "and is found by the id"
     other.beat()
     verify(hosts)
 
