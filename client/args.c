@@ -9,6 +9,7 @@
 #include "common/err.h"
 #include "common/text.h"
 #include "telovix/v1/audit.pb-c.h"
+#include "telovix/v1/token.pb-c.h"
 #include "telovix/v1/types.pb-c.h"
 
 const char args_exit_doc[] =
@@ -32,6 +33,9 @@ enum {
   KEY_ALL,
   KEY_SENSOR,
   KEY_NODE_NAME,
+  KEY_KIND,
+  KEY_REENROLL,
+  KEY_MAX_USES,
   KEY_NAME,
   KEY_ACTOR,
   KEY_ACTION,
@@ -130,6 +134,17 @@ static const struct {
     {ARGS_SENSORS | ARGS_ALL, {"all", KEY_ALL, NULL, 0, "Also revoked sensors", 1}},
     {ARGS_OF_SENSOR | ARGS_AUDIT,
      {"sensor", KEY_SENSOR, "SENSOR", 0, "Only of this sensor (id or node name)", 1}},
+    {ARGS_TOKEN,
+     {"kind", KEY_KIND, "one-time|fleet", 0,
+      "What it is for (default: one-time); a fleet token needs the role admin", 1}},
+    {ARGS_TOKEN,
+     {"reenroll", KEY_REENROLL, "SENSOR", 0,
+      "Give this known sensor a new certificate under its id; for a revoked one this needs the "
+      "role "
+      "admin",
+      1}},
+    {ARGS_TOKEN,
+     {"max-uses", KEY_MAX_USES, "N", 0, "How many sensors a fleet token may enroll", 1}},
     {ARGS_TOKEN, {"node-name", KEY_NODE_NAME, "NAME", 0, "Only this node may use the token", 1}},
     {ARGS_TOKEN, {"name", KEY_NAME, "TEXT", 0, "Name of the token, for people", 1}},
     {ARGS_AUDIT, {"actor", KEY_ACTOR, "NAME", 0, "Only of this actor", 1}},
@@ -324,6 +339,22 @@ static int parse_option(const struct parse *parse, int key, char *value) {
     if (!tlx_name_node_valid(value))
       return wrong(parse, "node-name", value, "want 1-253 of [A-Za-z0-9._-]");
     args->node_name = value;
+    return 0;
+  case KEY_KIND:
+    if (strcmp(value, "one-time") == 0)
+      args->token_kind = TELOVIX__V1__TOKEN_KIND__TOKEN_KIND_ONE_TIME;
+    else if (strcmp(value, "fleet") == 0)
+      args->token_kind = TELOVIX__V1__TOKEN_KIND__TOKEN_KIND_FLEET;
+    else
+      return wrong(parse, "kind", value,
+                   "want one-time or fleet; --reenroll SENSOR is for a sensor that is there");
+    return 0;
+  case KEY_REENROLL:
+    args->reenroll = value;
+    return 0;
+  case KEY_MAX_USES:
+    if (tlx_u64_parse(value, 100000, &args->max_uses) != 0 || args->max_uses == 0)
+      return wrong(parse, "max-uses", value, "want a number from 1 to 100000");
     return 0;
   case KEY_NAME:
     args->name = value;

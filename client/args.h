@@ -27,11 +27,11 @@ struct args {
   uint64_t timeout_ms; /* 0 = not given */
   const char *reason, *request_id;
   const char *out; /* folder of a new profile */
-  const char *exe, *sensor, *actor, *action, *node_name, *name, *head;
-  uint64_t start_ticks, life_ms, since_wall_ms, until_wall_ms, limit;
-  bool is_csv; /* --format */
+  bool is_csv;     /* --format */
+  const char *exe, *sensor, *actor, *action, *node_name, *name, *head, *reenroll;
+  uint64_t max_uses, start_ticks, life_ms, since_wall_ms, until_wall_ms, limit;
   bool wait, all, observe, force, follow, accept_partial, yes, contain_first, release_first;
-  unsigned on_lost_console; /* number of telovix.v1; 0 = not given */
+  unsigned on_lost_console, token_kind; /* numbers of telovix.v1; 0 = not given */
   const char *allow[TLX_ALLOW_LIST_MAX];
   size_t n_allow;
   unsigned status, health, outcome, role; /* numbers of telovix.v1; 0 = not given */
@@ -45,7 +45,7 @@ enum {
   ARGS_KILL = 1 << 1,      /* --exe --start-ticks --expires --wait */
   ARGS_SENSORS = 1 << 2,   /* --status --health --label --all */
   ARGS_OF_SENSOR = 1 << 3, /* --sensor */
-  ARGS_TOKEN = 1 << 4,     /* --expires --node-name --label --name */
+  ARGS_TOKEN = 1 << 4,     /* --kind --reenroll --expires --max-uses --node-name --label --name */
   ARGS_AUDIT = 1 << 5,     /* --actor --action --outcome --since --until --sensor */
   ARGS_LIMIT = 1 << 6,     /* --limit */
   ARGS_HEAD = 1 << 7,      /* --head */

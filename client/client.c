@@ -75,7 +75,10 @@ static const struct verb verbs[] = {
     {"events list", "", 0, ARGS_OF_SENSOR | ARGS_EVENTS | ARGS_LIMIT,
      "Lists what enforcement did on hosts, newest first.", cmd_events_list, false},
     {"token create", "", 0, ARGS_TOKEN | ARGS_CHANGE,
-     "Makes an enrollment token; its secret is shown only now.", cmd_token_create, false},
+     "Makes an enrollment token, or with --reenroll one that renews a sensor's identity; the "
+     "secret "
+     "is shown only now.",
+     cmd_token_create, false},
     {"token list", "", 0, ARGS_LIMIT,
      "Lists enrollment tokens, newest first, without their secrets.", cmd_token_list, false},
     {"token revoke", "TOKEN", 1, ARGS_CHANGE, "Makes a token (by its id) unusable.",

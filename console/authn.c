@@ -5,14 +5,19 @@
 #include <string.h>
 
 #include "common/err.h"
+#include "common/text.h"
 #include "console/authz.h"
+#include "console/limits.h"
 #include "console/reasons.h"
+#include "console/svc.h"
 #include "pki/digest.h"
 #include "pki/identity.h"
 #include "rpc/limits.h"
 #include "storage/operator_tbl.h"
 #include "storage/sensor_tbl.h"
 #include "storage/txn.h"
+
+#define RENEW "/telovix.v1.SensorService/RenewCertificate"
 
 /* ---- the certificate itself ---- */
 
@@ -21,24 +26,63 @@ static bool refuse(struct tlx_status *status, enum reason reason) {
   return false;
 }
 
-static bool check_chain(struct tlx_call *call, const struct tlx_cert *cert,
-                        struct tlx_status *status) {
-  struct console *console = console_of(call);
-  struct caller_conn *conn = tlx_call_conn_data(call);
-  uint64_t now_wall_ms = tlx_wall_ms(console->clock);
-  if (!conn->judged) {
-    /* The signature costs a hundred times the rest, and cannot change on this connection. */
-    conn->verdict = tlx_ca_bundle_check(console->trust.ca, cert, TLX_PRINCIPAL_SENSOR, now_wall_ms);
-    conn->judged = conn->verdict == 0;
-  }
-  int err = conn->verdict ? conn->verdict : tlx_cert_check_time(cert, now_wall_ms);
-  switch (err) {
+/* Both times are named: which clock is wrong is for people to see. */
+static bool refuse_time(struct tlx_status *status, enum reason reason, const char *what,
+                        uint64_t limit_wall_ms, uint64_t now_wall_ms, const char *more) {
+  char limit[TLX_TIME_TEXT_MAX], now[TLX_TIME_TEXT_MAX];
+  reason_set(status, reason);
+  tlx_time_format(limit_wall_ms, limit);
+  tlx_time_format(now_wall_ms, now);
+  snprintf(status->message, sizeof status->message,
+           "the client certificate %s at %s, and the Console's clock says %s%s", what, limit, now,
+           more);
+  return false;
+}
+
+/* The one way back for a host that slept: spec §2. */
+static bool may_be_late(const struct tlx_call *call, const struct caller *caller,
+                        const struct tlx_cert *cert, uint64_t now_wall_ms) {
+  return caller->kind == CALLER_SENSOR && strcmp(tlx_call_method(call), RENEW) == 0 &&
+         now_wall_ms <= cert->not_after_wall_ms + SENSOR_CERT_LATE_MS;
+}
+
+static bool check_time(struct tlx_call *call, const struct tlx_cert *cert,
+                       const struct caller *caller, struct tlx_status *status) {
+  uint64_t now_wall_ms = tlx_wall_ms(console_of(call)->clock);
+  switch (tlx_cert_check_time(cert, now_wall_ms)) {
   case 0:
     return true;
   case TLX_E_CERT_EXPIRED:
-    return refuse(status, REASON_CERTIFICATE_EXPIRED);
-  case TLX_E_CERT_NOT_YET_VALID:
-    return refuse(status, REASON_CERTIFICATE_NOT_YET_VALID);
+    return may_be_late(call, caller, cert, now_wall_ms) ||
+           refuse_time(status, REASON_CERTIFICATE_EXPIRED, "ended", cert->not_after_wall_ms,
+                       now_wall_ms,
+                       caller->kind != CALLER_SENSOR ? ""
+                       : now_wall_ms <= cert->not_after_wall_ms + SENSOR_CERT_LATE_MS
+                           ? ": it can be renewed, and do nothing else"
+                           : ": re-enroll the sensor, unless a clock is wrong");
+  default:
+    return refuse_time(status, REASON_CERTIFICATE_NOT_YET_VALID, "begins", cert->not_before_wall_ms,
+                       now_wall_ms, ": compare the clocks");
+  }
+}
+
+static bool check_chain(struct tlx_call *call, const struct tlx_cert *cert,
+                        const struct caller *caller, struct tlx_status *status) {
+  struct console *console = console_of(call);
+  struct caller_conn *conn = tlx_call_conn_data(call);
+  if (!conn->judged) {
+    /* The signature costs a hundred times the rest, and cannot change on this connection. The
+     * leaf's times are looked at with each call, below. */
+    uint64_t now_wall_ms = tlx_wall_ms(console->clock);
+    int err = tlx_ca_bundle_check(console->trust.ca, cert, TLX_PRINCIPAL_SENSOR, now_wall_ms);
+    bool is_of_leaf = (err == TLX_E_CERT_EXPIRED || err == TLX_E_CERT_NOT_YET_VALID) &&
+                      tlx_cert_check_time(cert, now_wall_ms) == err;
+    conn->verdict = is_of_leaf ? 0 : err;
+    conn->judged = conn->verdict == 0;
+  }
+  switch (conn->verdict) {
+  case 0:
+    return check_time(call, cert, caller, status);
   case TLX_E_CERT_PURPOSE:
     return refuse(status, REASON_CERTIFICATE_WRONG_PURPOSE);
   default:
@@ -48,8 +92,23 @@ static bool check_chain(struct tlx_call *call, const struct tlx_cert *cert,
 
 /* ---- the identity on record ---- */
 
-static bool check_serial(struct tlx_txn *txn, const struct tlx_cert *cert,
-                         const struct caller *caller, struct tlx_status *status) {
+/* Whether a superseded certificate is the sign of a copy: a newer one was used, and this is not
+ * what was on its way then over the connection that our own sensor just left. */
+static bool is_clone(struct tlx_call *call, struct tlx_txn *txn, const struct caller *caller) {
+  const struct console *console = console_of(call);
+  const struct caller_conn *conn = tlx_call_conn_data(call);
+  const Telovix__Store__V1__SensorRecord *sensor = tlx_sensor_get(txn, caller->name);
+  if (!sensor || sensor->clone_suspected_wall_ms || sensor->serial.len != TLX_SERIAL_LEN)
+    return false;
+  const Telovix__Store__V1__SerialRecord *current = tlx_serial_get(txn, sensor->serial.data);
+  if (!current || current->unused) return false;
+  const struct live_sensor *live = live_find(console->live, caller->name);
+  return !live || conn->first_mono_ms >= live->serial_used_mono_ms ||
+         tlx_mono_ms(console->clock) >= live->serial_used_mono_ms + CLONE_GRACE_MS;
+}
+
+static bool check_serial(struct tlx_call *call, struct tlx_txn *txn, const struct tlx_cert *cert,
+                         struct caller *caller, struct tlx_status *status) {
   bool is_sensor = caller->kind == CALLER_SENSOR;
   const Telovix__Store__V1__SerialRecord *record =
       cert->serial_len == TLX_SERIAL_LEN ? tlx_serial_get(txn, cert->serial) : NULL;
@@ -58,8 +117,10 @@ static bool check_serial(struct tlx_txn *txn, const struct tlx_cert *cert,
     return refuse(status, REASON_CERTIFICATE_UNKNOWN);
   switch (record->state) {
   case TLX_SERIAL_GOOD:
+    caller->is_first_use = record->unused;
     return true;
   case TLX_SERIAL_SUPERSEDED:
+    caller->is_clone = is_sensor && is_clone(call, txn, caller);
     return refuse(status, REASON_CERTIFICATE_SUPERSEDED);
   case TLX_SERIAL_REVOKED:
     return refuse(status, is_sensor ? REASON_INVALID_SENSOR_TRUST : REASON_CERTIFICATE_REVOKED);
@@ -95,12 +156,14 @@ static bool check_record(struct tlx_txn *txn, const struct tlx_cert *cert, struc
   return true;
 }
 
-static bool check_store(struct console *console, const struct tlx_cert *cert, struct caller *caller,
+static bool check_store(struct tlx_call *call, const struct tlx_cert *cert, struct caller *caller,
                         struct tlx_status *status) {
   struct tlx_txn *txn TLX_AUTOTXN = NULL;
-  if (tlx_txn_begin_read(console->store, &txn) != 0) return refuse(status, REASON_STORE_FAILED);
+  if (tlx_txn_begin_read(console_of(call)->store, &txn) != 0)
+    return refuse(status, REASON_STORE_FAILED);
   /* The record first: a revoked identity is told so whatever its serial is. */
-  bool ok = check_record(txn, cert, caller, status) && check_serial(txn, cert, caller, status);
+  bool ok =
+      check_record(txn, cert, caller, status) && check_serial(call, txn, cert, caller, status);
   if (tlx_txn_err(txn)) return refuse(status, REASON_STORE_FAILED);
   return ok;
 }
@@ -119,7 +182,8 @@ static bool identify(struct tlx_call *call, struct caller *caller, struct tlx_st
   struct caller_conn *conn = tlx_call_conn_data(call);
   conn->kind = caller->kind;
   memcpy(conn->name, caller->name, sizeof conn->name);
-  return check_chain(call, cert, status) && check_store(console, cert, caller, status);
+  if (!conn->first_mono_ms) conn->first_mono_ms = tlx_mono_ms(console->clock);
+  return check_chain(call, cert, caller, status) && check_store(call, cert, caller, status);
 }
 
 /* ---- the hook ---- */
@@ -133,6 +197,8 @@ bool authn_authorize(struct tlx_call *call, size_t *max_message, struct tlx_stat
     return true;
   }
   if (!identify(call, caller, status)) return false;
+  if (caller->kind == CALLER_OPERATOR && caller->is_first_use)
+    svc_operator_used(call, tlx_call_peer_cert(call)->serial);
   if ((rule->kind == AUTHZ_SENSOR) != (caller->kind == CALLER_SENSOR))
     return refuse(status, REASON_WRONG_PRINCIPAL);
   if (rule->kind == AUTHZ_OPERATOR && caller->role < (unsigned)rule->least) {

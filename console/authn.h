@@ -15,15 +15,18 @@ enum caller_kind { CALLER_ANONYMOUS, CALLER_SENSOR, CALLER_OPERATOR };
 /* Lives with the call (tlx_call_data). */
 struct caller {
   enum caller_kind kind;
-  char name[64]; /* sensor id or operator name; what the certificate says, also when refused */
-  unsigned role; /* of operators: telovix.v1.Role */
-  bool audited;  /* an op of this call writes its own audit record, also when it refuses */
+  char name[64];     /* sensor id or operator name; what the certificate says, also when refused */
+  unsigned role;     /* of operators: telovix.v1.Role */
+  bool is_first_use; /* the certificate is good, newer than the one before, and was not used yet */
+  bool is_clone;     /* refused: an older certificate came back after a newer one was used */
+  bool audited;      /* an op of this call writes its own audit record, also when it refuses */
 };
 /* Lives with the connection: the chain is judged once, since neither it nor the CA changes under
  * it. */
 struct caller_conn {
   bool judged;
   int verdict;
+  uint64_t first_mono_ms; /* of its first call with a certificate; 0 = none yet */
   /* Whose certificate it is, since the first call that needed one; CALLER_ANONYMOUS before. */
   enum caller_kind kind;
   char name[64];
@@ -33,7 +36,8 @@ struct caller_conn {
 /* The server's authorize hook: runs before the body of a request is read. Looks the method up, then
  * the certificate (chain, purpose, times, fleet, identity), the identity's record and the serial in
  * the store, and last kind and role. False with |status| set: UNAUTHENTICATED (HTTP 401) or
- * PERMISSION_DENIED, or STORE_FAILED. |*max_message| is lowered for methods that anybody may call.
+ * PERMISSION_DENIED, or STORE_FAILED. A sensor whose certificate ended at most SENSOR_CERT_LATE_MS
+ * ago may call RenewCertificate alone. |*max_message| is lowered for methods that anybody may call.
  */
 bool authn_authorize(struct tlx_call *call, size_t *max_message, struct tlx_status *status);
 /* The Console that serves |call|. */

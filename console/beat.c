@@ -180,6 +180,7 @@ void beat_check(const Telovix__V1__HeartbeatRequest *request, struct tlx_status 
   check_blob(status, "boot_id", &request->boot_id, ID_LEN);
   if (request->boot_ns == 0) tlx_status_add_violation(status, "boot_ns", "is missing");
   check_text(status, "sensor_version", request->sensor_version, sizeof op->sensor_version);
+  check_text(status, "renewal_error", request->renewal_error, sizeof op->renewal_error);
   check_text(status, "scope_cgroup", request->scope_cgroup, sizeof op->scope_cgroup);
   if (request->facts) {
     check_text(status, "facts.kernel_release", request->facts->kernel_release,
@@ -240,6 +241,11 @@ bool beat_hazards_differ(const Telovix__V1__HeartbeatRequest *request,
   for (size_t i = 0; i < record->n_hazards; i++)
     if (strcmp(hazards->hazards[i], record->hazards[i]) != 0) return true;
   return false;
+}
+
+bool beat_renewal_differs(const Telovix__V1__HeartbeatRequest *request,
+                          const Telovix__Store__V1__SensorRecord *record) {
+  return strcmp(request->renewal_error, record->renewal_error) != 0;
 }
 
 bool beat_is_armed_again(const Telovix__V1__HeartbeatRequest *request,

@@ -20,6 +20,9 @@ bool beat_facts_differ(const Telovix__V1__HeartbeatRequest *request,
 /* Whether it brings hazards that the record does not have, or no longer has them. */
 bool beat_hazards_differ(const Telovix__V1__HeartbeatRequest *request,
                          const Telovix__Store__V1__SensorRecord *record);
+/* Whether it tells otherwise than the record how the last renewal of the certificate ended. */
+bool beat_renewal_differs(const Telovix__V1__HeartbeatRequest *request,
+                          const Telovix__Store__V1__SensorRecord *record);
 /* Whether what the record calls lifted has been replaced by a newer desired state. */
 bool beat_is_armed_again(const Telovix__V1__HeartbeatRequest *request,
                          const Telovix__Store__V1__SensorRecord *record);

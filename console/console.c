@@ -40,7 +40,7 @@ static const char *const services[] = {
     "telovix.v1.TokenService",       "telovix.v1.AuditService",  "telovix.v1.OperatorService"};
 
 #define SECOND_MS 1000u
-#define CERTIFICATE_CHECK_MS (3600u * 1000)
+#define CERTIFICATE_RETRY_MS (3600u * 1000)
 
 /* ---- ops ---- */
 
@@ -260,8 +260,11 @@ static void on_second(uv_timer_t *timer) {
     sweep_serials(console);
   }
   if (now_mono_ms >= console->certificate_mono_ms) {
-    console->certificate_mono_ms = now_mono_ms + CERTIFICATE_CHECK_MS;
-    if (trust_is_due(&console->trust, tlx_wall_ms(console->clock))) (void)reload_trust(console);
+    /* Looked at each second: a clock that was set right must not shut the fleet out for an hour.
+     * One that cannot be issued is tried again in an hour, and not with each second's error line.
+     */
+    if (trust_is_due(&console->trust, tlx_wall_ms(console->clock)) && !reload_trust(console))
+      console->certificate_mono_ms = now_mono_ms + CERTIFICATE_RETRY_MS;
   }
 }
 
@@ -518,7 +521,6 @@ int console_run(const char *data, const char *config, const struct settings *fla
   signal(SIGPIPE, SIG_IGN);
   raise_file_limit();
   console.started_mono_ms = tlx_mono_ms(console.clock);
-  console.certificate_mono_ms = console.started_mono_ms + CERTIFICATE_CHECK_MS;
   int err = uv_loop_init(&console.loop);
   if (!err) {
     err = start(&console, why);

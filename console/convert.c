@@ -274,6 +274,7 @@ Telovix__V1__EnrollmentToken *convert_token(const Telovix__Store__V1__TokenRecor
   token->created_at = convert_time(record->created_wall_ms, arena);
   token->expires_at = convert_time(record->expires_wall_ms, arena);
   token->used_by_sensor_id = text(arena, record->used_by_sensor_id);
+  token->sensor_id = text(arena, record->sensor_id);
   token->labels =
       tlx_arena_alloc(arena, (record->n_labels ? record->n_labels : 1) * sizeof(void *));
   if (!token->labels) return NULL;

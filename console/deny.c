@@ -13,6 +13,7 @@
 #include "console/authn.h"
 #include "console/limits.h"
 #include "console/op_audit.h"
+#include "console/svc.h"
 
 #define WINDOW_MS 60000u
 
@@ -149,6 +150,7 @@ static const struct {
     {"/telovix.v1.FleetService/RevokeSensor", "sensor_revoked"},
     {"/telovix.v1.FleetService/DeleteSensor", "sensor_deleted"},
     {"/telovix.v1.TokenService/CreateEnrollmentToken", "enrollment_token_created"},
+    {"/telovix.v1.TokenService/CreateReenrollmentToken", "enrollment_token_created"},
     {"/telovix.v1.TokenService/RevokeEnrollmentToken", "enrollment_token_revoked"},
     {"/telovix.v1.ContainmentService/BlockBinary", "enforcement_rule_created"},
     {"/telovix.v1.ContainmentService/ContainSensor", "sensor_contained"},
@@ -161,12 +163,14 @@ static const struct {
     {"/telovix.v1.OperatorService/SetOperatorRole", "operator_role_changed"},
     {"/telovix.v1.OperatorService/RevokeOperator", "operator_revoked"},
     {"/telovix.v1.AuditService/ExportAudit", "audit_exported"},
+    {"/telovix.v1.SensorService/RenewCertificate", "sensor_certificate_renewed"},
     {"/telovix.v1.EnrollmentService/Enroll", "enrollment_failed"},
 };
 
 void deny_failed(struct tlx_call *call, const struct tlx_status *status) {
   const struct caller *caller = caller_of(call);
   const char *action_type = NULL;
+  if (caller->is_clone) svc_note_clone(call);
   if (caller->audited || status->code == TLX_GRPC_CANCELLED || status->code == TLX_GRPC_UNAVAILABLE)
     return;
   for (size_t i = 0; i < sizeof controls / sizeof *controls; i++)

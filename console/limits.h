@@ -29,6 +29,9 @@
 #define TOKEN_LIFE_MIN_MS (60ull * 1000)
 #define TOKEN_LIFE_MAX_MS (24ull * 3600 * 1000) /* one-time tokens */
 #define TOKEN_LIFE_DEFAULT_MS (15ull * 60 * 1000)
+#define FLEET_TOKEN_LIFE_MAX_MS (730ull * 24 * 3600 * 1000) /* spec §2.1 */
+#define FLEET_TOKEN_LIFE_DEFAULT_MS (24ull * 3600 * 1000)
+#define FLEET_TOKEN_USES_MAX 100000u /* ten times the fleet that this is built for */
 #define PAGE_DEFAULT 50u
 #define PAGE_MAX 1000u
 #define PAGE_AUDIT_MAX 5000u
@@ -38,19 +41,26 @@
 /* How long a commit waits for an op that was announced. About two trips on a fast network: less
  * than the commit that it saves, and nothing that an operator feels when the other side is slow. */
 #define WRITER_FOLLOWER_NS 400000
-#define BASELINE_AGE_MAX_MS 30000u    /* spec §5.1: a baseline is aged by at most this */
-#define DENIED_ANONYMOUS_PER_MIN 60u  /* audited in full; more become one summary */
-#define DENIED_SOURCES_MAX 4096u      /* remembered (source, method) pairs */
-#define KNOWN_PEERS_MAX 65536u        /* addresses of sensors that are remembered */
+#define BASELINE_AGE_MAX_MS 30000u   /* spec §5.1: a baseline is aged by at most this */
+#define DENIED_ANONYMOUS_PER_MIN 60u /* audited in full; more become one summary */
+#define DENIED_SOURCES_MAX 4096u     /* remembered (source, method) pairs */
+#define KNOWN_PEERS_MAX 65536u       /* addresses of sensors that are remembered */
 /* Tombstones of deleted sensors stay while the certificate could ask for anything: an expired one
  * may ask for its renewal for so long (spec §2). */
 #define TOMBSTONE_KEEP_MS (60ull * 24 * 3600 * 1000)
-#define SERIAL_SWEEP_MAX 256u  /* forgotten in one transaction */
-#define SERIAL_LOOK_MAX 2000u  /* certificates looked at in one turn of the sweep */
+#define SERIAL_SWEEP_MAX 256u /* forgotten in one transaction */
+#define SERIAL_LOOK_MAX 2000u /* certificates looked at in one turn of the sweep */
 #define SERIAL_SWEEP_INTERVAL_MS 60000u
 #define HEALTH_NAMES_MAX 10u /* node names beside a reason: the first of them, to start with */
 #define CHECKPOINT_INTERVAL_MS 10000u /* last-seen times are written behind */
 #define SENSOR_CERT_LIFE_MS (30ull * 24 * 3600 * 1000)
+#define SENSOR_CERT_LATE_MS                                                                        \
+  (60ull * 24 * 3600 * 1000) /* spec §2: expired so long, it may still renew */
+/* A sensor gets another certificate at most so often: each one before it stays on record until it
+ * ends. */
+#define SENSOR_RENEW_INTERVAL_MS (3600ull * 1000)
+/* Requests that were on their way when a newer certificate was first used are no clone's. */
+#define CLONE_GRACE_MS (2ull * 60 * 1000)
 #define OPERATOR_CERT_LIFE_MS (365ull * 24 * 3600 * 1000)
 #define SERVER_CERT_LIFE_MS (90ull * 24 * 3600 * 1000)
 #define CA_CERT_LIFE_MS (3650ull * 24 * 3600 * 1000)

@@ -170,6 +170,10 @@ void live_beat(struct live *live, struct live_sensor *sensor, const struct live_
   if (beat->has_counters) note_losses(live, engine, beat->events_lost);
 }
 
+void live_serial_used(const struct live *live, struct live_sensor *sensor) {
+  sensor->serial_used_mono_ms = tlx_mono_ms(live->clock);
+}
+
 int live_engine_report(struct live_sensor *sensor, const void *report, size_t len,
                        const char *reason) {
   struct tlx_buf copy = {0};

@@ -55,7 +55,8 @@ struct live_engine {
   uint64_t tamper_minute_mono_ms;
   unsigned n_tamper_audits; /* in that minute */
 };
-/* One sensor. Others read it; only live.c writes, but for n_conns and what live_engine keeps for
+/* One sensor. Others read it; only live.c writes, but for n_conns,
+ * is_clone_noting and what live_engine keeps for
  * the heartbeat (from n_rules_failed on). */
 struct live_sensor {
   char sensor_id[32];
@@ -70,7 +71,10 @@ struct live_sensor {
   struct live_engine engine;
   struct tlx_call *wake; /* referenced; newest connection wins */
   bool wake_pending, dirty;
-  unsigned n_changing; /* live_changing without its live_changed */
+  uint64_t
+      serial_used_mono_ms; /* when a newer certificate was first used; 0 = not since our start */
+  bool is_clone_noting;    /* a suspicion is on its way to the store */
+  unsigned n_changing;     /* live_changing without its live_changed */
   uint32_t n_conns;
 };
 /* Starts empty; |clock| must outlive it. 0 or -ENOMEM. */
@@ -94,6 +98,8 @@ void live_usage(struct live *live, struct live_sensor *sensor, uint64_t rss_byte
  * host's own clock (its CLOCK_BOOTTIME at sending) and put on ours; a time from its future counts
  * as now. */
 void live_beat(struct live *live, struct live_sensor *sensor, const struct live_beat *beat);
+/* A certificate newer than the one before was used for the first time. */
+void live_serial_used(const struct live *live, struct live_sensor *sensor);
 /* Keeps the packed report (copied) and its reason. 0 or -ENOMEM, and then the former one stays. */
 int live_engine_report(struct live_sensor *sensor, const void *report, size_t len,
                        const char *reason);

@@ -149,8 +149,27 @@ static void revoke_serial(struct tlx_txn *txn, const ProtobufCBinaryData *serial
   tlx_serial_put(txn, serial->data, record);
 }
 
+struct token_walk {
+  struct op_fleet *op;
+  struct tlx_txn *txn;
+};
+
+/* A re-enrollment token that was made before would bring the sensor back, and that takes an admin.
+ */
+static bool void_token(void *arg, const Telovix__Store__V1__TokenRecord *record) {
+  struct token_walk *walk = arg;
+  if (strcmp(record->sensor_id, walk->op->sensor_id) != 0 || record->uses || record->revoked)
+    return true;
+  Telovix__Store__V1__TokenRecord copy = *record;
+  copy.revoked = true;
+  tlx_token_put(walk->txn, &copy);
+  walk->op->n_tokens++;
+  return !tlx_txn_err(walk->txn);
+}
+
 void op_fleet_revoke_run(struct op *base, struct tlx_txn *txn) {
   struct op_fleet *op = (void *)base;
+  struct token_walk walk = {op, txn};
   Telovix__Store__V1__SensorRecord *sensor = find(op, txn, REVOKED);
   if (!sensor || !is_confirmed(op, txn, REVOKED)) return;
   if (sensor->trust_state == OP_TRUST_REVOKED) {
@@ -160,6 +179,7 @@ void op_fleet_revoke_run(struct op *base, struct tlx_txn *txn) {
   end_orders(op, txn, "revoke");
   revoke_serial(txn, &sensor->serial);
   revoke_serial(txn, &sensor->previous_serial);
+  tlx_token_each(txn, UINT64_MAX, void_token, &walk);
   sensor->trust_state = OP_TRUST_REVOKED;
   tlx_sensor_put(txn, sensor);
   snprintf(op->notice, sizeof op->notice,
@@ -185,11 +205,6 @@ static bool may_delete(struct op_fleet *op, struct tlx_txn *txn) {
   op_refuse_json(&op->op, txn, DELETED, op->sensor_id, asked(op));
   return false;
 }
-
-struct token_walk {
-  struct op_fleet *op;
-  struct tlx_txn *txn;
-};
 
 /* A token that was bound to the sensor goes; of one that enrolled it, what led to the sensor. */
 static bool release_token(void *arg, const Telovix__Store__V1__TokenRecord *record) {
@@ -235,6 +250,7 @@ void op_fleet_delete_run(struct op *base, struct tlx_txn *txn) {
   op->n_all_orders = tlx_order_remove_all(txn, op->sensor_id);
   op->n_events = tlx_event_remove_all(txn, op->sensor_id);
   tlx_token_each(txn, UINT64_MAX, release_token, &walk);
+  tlx_token_use_forget(txn, op->sensor_id);
   tlx_serial_each(txn, NULL, bury_serial, &walk);
   tlx_sensor_remove(txn, op->sensor_id);
   word_deletion(op);
@@ -251,7 +267,7 @@ void op_fleet_delete_run(struct op *base, struct tlx_txn *txn) {
 /* ---- tombstones ---- */
 
 bool op_serial_is_due(const Telovix__Store__V1__SerialRecord *record, uint64_t before_wall_ms) {
-  return record->state == TLX_SERIAL_DELETED && record->not_after_wall_ms < before_wall_ms;
+  return record->state != TLX_SERIAL_GOOD && record->not_after_wall_ms < before_wall_ms;
 }
 
 void op_serial_sweep_run(struct op *base, struct tlx_txn *txn) {

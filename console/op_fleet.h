@@ -40,7 +40,8 @@ void op_fleet_revoke_run(struct op *op, struct tlx_txn *txn);
  * as above, then sensor_deleted. */
 void op_fleet_delete_run(struct op *op, struct tlx_txn *txn);
 
-/* Forgets tombstones whose certificate can be used for nothing any more. */
+/* Forgets tombstones, and certificates that were replaced or revoked, which can be used for nothing
+ * any more. */
 struct op_serial_sweep {
   struct op op;
   uint64_t before_wall_ms; /* certificates that ended before this */

@@ -25,6 +25,10 @@ json_t *op_json_time(uint64_t wall_ms);
  * UTF-8 before that is emptied from there on. */
 void op_text_mend(char *text);
 
+/* Ends a certificate that is good because a newer one takes its place: superseded. Nothing happens
+ * to one that is not good, or not on record. */
+void op_serial_end(struct tlx_txn *txn, const ProtobufCBinaryData *serial);
+
 /* Audits the end of |record| as process_kill_finished: a success for killed and already_gone alone.
  */
 void op_kill_audit_finished(struct op *op, struct tlx_txn *txn,

@@ -8,6 +8,7 @@
 
 #include "console/limits.h"
 #include "console/op_int.h"
+#include "console/op_renew.h"
 #include "console/op_report_int.h"
 
 /* Results, and orders that are delivered or expire. */
@@ -139,8 +140,16 @@ static void update_sensor(struct op_report *op, struct tlx_txn *txn,
     sensor->hazards = op->hazards;
     sensor->n_hazards = op->n_hazards;
   }
+  if (op->has_renewal_error) {
+    op_text_mend(op->renewal_error);
+    sensor->renewal_error = op->renewal_error;
+  }
+  /* Of a certificate that was replaced meanwhile nothing is ended. */
+  bool is_first_use = op->is_first_use && sensor->serial.len == sizeof op->serial &&
+                      memcmp(sensor->serial.data, op->serial, sizeof op->serial) == 0;
+  if (is_first_use) op_serial_used(txn, sensor);
   if (op->first_seen || op->has_facts || op->n_events_stored || op->has_hazards ||
-      op->is_armed_again)
+      op->is_armed_again || op->has_renewal_error || is_first_use)
     tlx_sensor_put(txn, sensor);
   struct tlx_sensor_seen seen = op->seen;
   tlx_sensor_checkpoint(txn, &seen, 1);

@@ -2,6 +2,7 @@
 #pragma once
 #include "common/arena.h"
 #include "console/op.h"
+#include "pki/cert.h"
 #include "storage/order_tbl.h"
 
 /* The durable part of one heartbeat: results, rule reports and events in, orders out, first sight
@@ -52,6 +53,9 @@ struct report_name {
   uint64_t generation;
 };
 
+/* A sentence of a host, with its NUL: kept in its record, so not long. */
+#define RENEWAL_ERROR_MAX 256u
+
 /* Different hazards that one host may report: there are three today. */
 #define REPORT_HAZARDS_MAX 8u
 
@@ -75,6 +79,10 @@ struct op_report {
   char **hazards;
   size_t n_hazards;
   bool is_armed_again; /* the set in force is newer than the one that was lifted */
+  bool is_first_use;   /* |serial| is the sensor's current certificate, and was not used before */
+  uint8_t serial[TLX_SERIAL_LEN];
+  bool has_renewal_error; /* to be stored; empty = the last renewal did not fail */
+  char renewal_error[RENEWAL_ERROR_MAX];
   struct report_result results[REPORT_RESULTS_MAX];
   unsigned n_results;
   bool deliver; /* commit queued orders as delivered */
@@ -105,10 +113,10 @@ const char *report_reject_word(enum report_reject reject);
  * known. One that tells of tampering or of a lift is also audited, as enforcement_tampered or
  * enforcement_lifted, up to |tamper_audits_max|, of which the last is for a lift; a lift is
  * moreover remembered in the sensor's record until a newer desired state is in force. The first
- * proof of each revision of a containment is audited as containment_verified. STILL_ALIVE is
- * progress (not acknowledged). Ends are audited as process_kill_finished. What is |rejected| has no
- * effect, and the caller puts it on record, throttled: a sensor can send as much of it as it likes.
- * Refuses only unknown_sensor. */
+ * proof of each revision of a containment is audited as containment_verified. The first use of a
+ * new certificate ends the one before. STILL_ALIVE is progress (not acknowledged). Ends are audited
+ * as process_kill_finished. What is |rejected| has no effect, and the caller puts it on record,
+ * throttled: a sensor can send as much of it as it likes. Refuses only unknown_sensor. */
 void op_report_run(struct op *op, struct tlx_txn *txn);
 /* Frees the op and its lists. NULL is fine. */
 void op_report_free(struct op_report *op);

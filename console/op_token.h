@@ -10,6 +10,8 @@ struct op_token_create {
   char token_id[32];
   uint8_t secret_hash[32];
   uint32_t kind;
+  uint32_t max_uses;
+  char sensor[256]; /* of a re-enrollment token: id or node name */
   char name[128], node_name[256];
   struct op_label labels[ENROLL_LABELS_MAX];
   unsigned n_labels;
@@ -17,11 +19,13 @@ struct op_token_create {
   /* out, for pack */
   Telovix__Store__V1__TokenRecord *record;
 };
-/* Refuses too_many_tokens. Audit enrollment_token_created. At TOKENS_MAX the oldest ones that can
- * no longer be used are forgotten first. |op.pack| may pack the whole reply with the secret: it
- * reaches done in |op.reply| once and never the disk. A retry with the same request id is refused
- * with ALREADY_EXISTS token_already_created, naming the token id: the secret is shown once, so the
- * way on is to revoke that token and create another. */
+/* Refuses role_too_low for a fleet token without the role admin, and for the re-enrollment of a
+ * revoked sensor; unknown_sensor and ambiguous_name of a re-enrollment; too_many_tokens. A
+ * re-enrollment token is bound to its sensor's node name too. Audit enrollment_token_created. At
+ * TOKENS_MAX the oldest ones that can no longer be used are forgotten first. |op.pack| may pack the
+ * whole reply with the secret: it reaches done in |op.reply| once and never the disk. A retry with
+ * the same request id is refused with ALREADY_EXISTS token_already_created, naming the token id:
+ * the secret is shown once, so the way on is to revoke that token and create another. */
 void op_token_create_run(struct op *op, struct tlx_txn *txn);
 
 /* A token taken back before it was used. */

@@ -20,6 +20,6 @@ const char *reason_word(enum reason reason) {
 void reason_set(struct tlx_status *status, enum reason reason) {
   tlx_status_set(status, reasons[reason].code, reason_word(reason), "%s", reasons[reason].text);
   if (reasons[reason].code == TLX_GRPC_UNAUTHENTICATED &&
-      (reason < REASON_TOKEN_UNKNOWN || reason > REASON_TOKEN_WRONG_NODE))
+      (reason < REASON_TOKEN_UNKNOWN || reason > REASON_TOKEN_WRONG_SENSOR))
     status->http_status = 401;
 }

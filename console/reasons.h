@@ -93,6 +93,11 @@
   X(TOKEN_USED, "token_used", UNAUTHENTICATED, "the enrollment token was used")                    \
   X(TOKEN_WRONG_NODE, "token_wrong_node", UNAUTHENTICATED,                                         \
     "the enrollment token is bound to another node name")                                          \
+  X(TOKEN_WRONG_SENSOR, "token_wrong_sensor", UNAUTHENTICATED,                                     \
+    "the host is enrolled already: only a re-enrollment token of its sensor replaces its "         \
+    "identity")                                                                                    \
+  X(RENEWED_RECENTLY, "renewed_recently", RESOURCE_EXHAUSTED,                                      \
+    "the certificate is less than an hour old; nothing was done")                                  \
   /* the Console */                                                                                \
   X(TOO_MANY_WATCHES, "too_many_watches", RESOURCE_EXHAUSTED,                                      \
     "this operator has as many watches open as one may")                                           \

@@ -55,6 +55,20 @@ void svc_set_allow_list(struct tlx_call *call, const ProtobufCMessage *request);
 void svc_get_allow_list(struct tlx_call *call, const ProtobufCMessage *request);
 /* GetTemplate: the defaults of the settings; unknown_template. */
 void svc_get_template(struct tlx_call *call, const ProtobufCMessage *request);
+/* RenewCertificate (svc_renew.c): signs and submits an op_renew; a retry with the same key is
+ * answered from the store. */
+void svc_renew_certificate(struct tlx_call *call, const ProtobufCMessage *request);
+/* The call was refused because an older certificate came back: remembered and audited once. */
+void svc_note_clone(struct tlx_call *call);
+/* A leaf for |sensor_id| and |spki|: makes serial and times, and appends the DER. 0 or a negative
+ * error. */
+int svc_sign_sensor(struct console *console, const char *sensor_id, struct tlx_bytes spki,
+                    uint8_t ret_serial[TLX_SERIAL_LEN], uint64_t *ret_not_before_wall_ms,
+                    uint64_t *ret_not_after_wall_ms, struct tlx_buf *ret_der);
+/* What a reply tells of certificates: |leaf| and its issuer in |ret_chain| (2), all CAs of the
+ * fleet in |ret_bundle| (TLX_CA_MAX); borrowed. Returns how many CAs. */
+size_t svc_list_certificates(struct console *console, struct tlx_bytes leaf,
+                             ProtobufCBinaryData *ret_chain, ProtobufCBinaryData *ret_bundle);
 /* BlockBinary, and rules and events (svc_block.c, svc_policy.c, svc_event.c). */
 void svc_block_binary(struct tlx_call *call, const ProtobufCMessage *request);
 void svc_list_rules(struct tlx_call *call, const ProtobufCMessage *request);
@@ -67,6 +81,8 @@ void svc_watch_events(struct tlx_call *call, const ProtobufCMessage *request);
 /* CreateEnrollmentToken: makes the secret, and submits an op_token_create. The memory of the secret
  * is wiped when the answer has been handed over. */
 void svc_create_token(struct tlx_call *call, const ProtobufCMessage *request);
+/* CreateReenrollmentToken: the same for one known sensor. */
+void svc_create_reenrollment_token(struct tlx_call *call, const ProtobufCMessage *request);
 /* ListEnrollmentTokens: one page, newest first, with the status of now. */
 void svc_list_tokens(struct tlx_call *call, const ProtobufCMessage *request);
 /* RevokeEnrollmentToken: submits an op_token_revoke, which audits. */
@@ -85,6 +101,9 @@ void svc_whoami(struct tlx_call *call, const ProtobufCMessage *request);
  * another key than that of the call's certificate. */
 void svc_create_operator(struct tlx_call *call, const ProtobufCMessage *request);
 void svc_renew_operator(struct tlx_call *call, const ProtobufCMessage *request);
+/* An operator was let in with |serial|, which was not used before: that is stored behind the call.
+ */
+void svc_operator_used(struct tlx_call *call, const uint8_t *serial);
 /* ListOperators: one page in order of names. */
 void svc_list_operators(struct tlx_call *call, const ProtobufCMessage *request);
 /* SetOperatorRole, RevokeOperator: after the commit, what the operator has open and may not have

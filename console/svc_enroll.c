@@ -49,6 +49,8 @@ static void check_request(const Telovix__V1__EnrollRequest *request, struct tlx_
     tlx_status_add_violation(status, "csr",
                              "is not a PKCS#10 request with a P-256 key and its own signature");
   check_labels(request, status);
+  if (*request->sensor_id && !tlx_id_valid("sensor_", request->sensor_id))
+    tlx_status_add_violation(status, "sensor_id", "is not the id of a sensor");
   if (!request->facts) return;
   check_text(status, "facts.kernel_release", request->facts->kernel_release,
              sizeof op->kernel_release);
@@ -65,6 +67,7 @@ static void fill_op(struct op_enroll *op, const Telovix__V1__EnrollRequest *requ
   tlx_sha256(request->token, strlen(request->token), op->token_hash);
   tlx_sha256(spki.data, spki.len, op->key_hash);
   snprintf(op->node_name, sizeof op->node_name, "%s", request->node_name);
+  snprintf(op->host_sensor_id, sizeof op->host_sensor_id, "%s", request->sensor_id);
   for (size_t i = 0; i < request->n_labels && i < ENROLL_LABELS_MAX; i++) {
     struct op_label *label = &op->labels[op->n_labels++];
     snprintf(label->key, sizeof label->key, "%s", request->labels[i]->key);
@@ -78,19 +81,11 @@ static void fill_op(struct op_enroll *op, const Telovix__V1__EnrollRequest *requ
 }
 
 static int sign(struct console *console, struct op_enroll *op, struct tlx_bytes spki) {
-  char uri[256];
-  struct tlx_spiffe id = {.kind = TLX_PRINCIPAL_SENSOR};
-  uint64_t now_wall_ms = tlx_wall_ms(console->clock);
-  op->not_before_wall_ms = now_wall_ms - NOT_BEFORE_SLACK_MS;
-  op->not_after_wall_ms = now_wall_ms + SENSOR_CERT_LIFE_MS;
-  int err = tlx_id_make("sensor_", op->sensor_id, sizeof op->sensor_id);
-  if (!err) err = tlx_serial_make(op->serial);
-  snprintf(id.fleet_id, sizeof id.fleet_id, "%s", console->fleet_id);
-  snprintf(id.name, sizeof id.name, "%s", op->sensor_id);
-  if (!err) err = tlx_spiffe_format(&id, uri);
+  /* A token that is bound to a sensor has named it. */
+  int err = *op->sensor_id ? 0 : tlx_id_make("sensor_", op->sensor_id, sizeof op->sensor_id);
   return err ? err
-             : trust_issue_client(&console->trust, op->sensor_id, uri, spki, op->serial,
-                                  op->not_before_wall_ms, op->not_after_wall_ms, &op->certificate);
+             : svc_sign_sensor(console, op->sensor_id, spki, op->serial, &op->not_before_wall_ms,
+                               &op->not_after_wall_ms, &op->certificate);
 }
 
 static void reply_enrolled(struct tlx_call *call, const struct op_enroll *op) {
@@ -99,13 +94,8 @@ static void reply_enrolled(struct tlx_call *call, const struct op_enroll *op) {
   Telovix__V1__EnrollReply reply = TELOVIX__V1__ENROLL_REPLY__INIT;
   ProtobufCBinaryData chain[2], bundle[TLX_CA_MAX];
   char addresses[SETTINGS_ADVERTISE_MAX][SETTINGS_ADDRESS_MAX], *list[SETTINGS_ADVERTISE_MAX];
-  const struct tlx_cert *ca = tlx_ca_bundle_get(console->trust.ca, 0);
-  chain[0] = (ProtobufCBinaryData){op->certificate.len, op->certificate.data};
-  chain[1] = (ProtobufCBinaryData){ca->der.len, (uint8_t *)ca->der.data};
-  for (size_t i = 0; i < tlx_ca_bundle_count(console->trust.ca); i++) {
-    const struct tlx_cert *one = tlx_ca_bundle_get(console->trust.ca, i);
-    bundle[reply.n_ca_bundle++] = (ProtobufCBinaryData){one->der.len, (uint8_t *)one->der.data};
-  }
+  struct tlx_bytes leaf = {op->certificate.data, op->certificate.len};
+  reply.n_ca_bundle = svc_list_certificates(console, leaf, chain, bundle);
   for (unsigned i = 0; i < console->settings.n_advertise; i++) {
     settings_address(&console->settings, i, tlx_server_port(console->server), addresses[i]);
     list[reply.n_console_addresses++] = addresses[i];
@@ -126,8 +116,13 @@ static void enrolled(struct op *base) {
   struct op_enroll *op = (void *)base;
   struct tlx_call *call = svc_op_call(base);
   if (base->status.code == TLX_GRPC_OK) {
-    tlx_notice(AUTH, "sensor enrolled: sensor=%s node=%s client=%s", op->sensor_id, op->node_name,
+    tlx_notice(AUTH, "sensor enrolled%s: sensor=%s node=%s client=%s",
+               op->has_replaced ? " again" : "", op->sensor_id, op->node_name,
                tlx_call_client_ip(call));
+    /* What the former identity has open ends with it. */
+    if (op->has_replaced)
+      authn_end_identity(console_of(call), CALLER_SENSOR, op->sensor_id,
+                         REASON_CERTIFICATE_SUPERSEDED);
     watch_sensor_changed(console_of(call)->watch, op->sensor_id);
     reply_enrolled(call, op);
   } else {

@@ -167,6 +167,14 @@ static uint64_t acknowledged_seq(const Telovix__Store__V1__SensorRecord *record,
   return known ? record->event_seq : 0;
 }
 
+/* Whether a third of the certificate's life or less is left: the sensor should have renewed it by
+ * itself. */
+static bool must_renew(const struct console *console,
+                       const Telovix__Store__V1__SensorRecord *record) {
+  uint64_t life_ms = record->cert_not_after_wall_ms - record->cert_not_before_wall_ms;
+  return tlx_wall_ms(console->clock) + life_ms / 3 >= record->cert_not_after_wall_ms;
+}
+
 /* Answers from what is committed: orders that are handed out, the desired state, and what is
  * acknowledged. */
 static void answer(struct tlx_call *call, const struct acknowledged *acknowledged) {
@@ -203,6 +211,7 @@ static void answer(struct tlx_call *call, const struct acknowledged *acknowledge
   reply.n_pending_kill_pids = pending.n;
   reply.interval = convert_duration(console->settings.heartbeat_interval_ms, arena);
   reply.console_time = convert_time(tlx_wall_ms(console->clock), arena);
+  reply.renew_certificate = must_renew(console, record);
   head.seq = console->head.seq;
   head.hash = (ProtobufCBinaryData){sizeof console->head.hash, console->head.hash};
   reply.audit_head = &head;
@@ -235,6 +244,7 @@ static void remember(struct console *console, const struct op_report *op) {
   if (!live) return;
   struct live_engine *engine = &live->engine;
   engine->n_tamper_audits += op->n_tamper_audits;
+  if (op->is_first_use) live_serial_used(console->live, live);
   if (op->n_changed_rules) engine->is_complete = false; /* to be looked at again */
   if (!op->has_in_force) return;
   engine->is_settled = true;
@@ -267,7 +277,7 @@ static void reported(struct op *base) {
      */
     tell_watchers(console, op);
     if (op->first_seen || op->n_changed || op->n_changed_rules || op->has_hazards ||
-        op->is_armed_again || op->n_events_stored)
+        op->is_armed_again || op->n_events_stored || op->has_renewal_error)
       watch_sensor_changed(console->watch, op->sensor_id);
   } else {
     svc_fail_status(call, &base->status);
@@ -279,6 +289,7 @@ static void reported(struct op *base) {
 /* What of a heartbeat must be stored. */
 struct durable {
   bool first_seen, has_facts, has_queued, has_droppable, has_hazards, is_armed_again;
+  bool is_first_use, has_renewal_error;
 };
 
 static void submit_report(struct tlx_call *call, const Telovix__V1__HeartbeatRequest *request,
@@ -295,6 +306,11 @@ static void submit_report(struct tlx_call *call, const Telovix__V1__HeartbeatReq
   op->first_seen = durable->first_seen;
   op->deliver = durable->has_queued;
   op->is_armed_again = durable->is_armed_again;
+  op->is_first_use = durable->is_first_use;
+  memcpy(op->serial, tlx_call_peer_cert(call)->serial, sizeof op->serial);
+  op->has_renewal_error = durable->has_renewal_error;
+  if (op->has_renewal_error)
+    snprintf(op->renewal_error, sizeof op->renewal_error, "%s", request->renewal_error);
   op->tamper_audits_max = live_tamper_budget(console->live, live);
   memcpy(op->epoch, console->epoch, sizeof op->epoch);
   snprintf(op->seen.sensor_id, sizeof op->seen.sensor_id, "%s", live->sensor_id);
@@ -363,13 +379,16 @@ void svc_heartbeat(struct tlx_call *call, const ProtobufCMessage *message) {
   durable.has_facts = beat_facts_differ(request, record);
   durable.has_hazards = beat_hazards_differ(request, record);
   durable.is_armed_again = beat_is_armed_again(request, record);
+  durable.is_first_use = caller_of(call)->is_first_use;
+  durable.has_renewal_error = beat_renewal_differs(request, record);
   durable.has_droppable = has_droppable(txn, live, record->desired_generation);
   if (!svc_read_ok(call, txn)) return;
   tlx_txn_abort(txn);
   txn = NULL;
   if (request->n_kill_results || request->n_rule_reports || request->n_events ||
       durable.first_seen || durable.has_facts || durable.has_queued || durable.has_droppable ||
-      durable.has_hazards || durable.is_armed_again)
+      durable.has_hazards || durable.is_armed_again || durable.is_first_use ||
+      durable.has_renewal_error)
     submit_report(call, request, live, &durable);
   else
     answer(call, &(struct acknowledged){.event_stream = request->event_stream.len

@@ -20,28 +20,64 @@
 
 #define SECRET_LEN 32
 #define TOKEN_NAME_MAX 127u
+#define SENSOR_NAME_MAX 253u
 
 /* What the op needs, and what is said once: the secret lives in this memory alone. */
 struct token_create {
   struct op_token_create create; /* first */
   struct console *console;
-  char secret[64], command[1024];
+  char secret[64], command[1024]; /* the command less what the record adds */
 };
+
+/* ---- creation ---- */
+
+static void check_life(const Google__Protobuf__Duration *asked, uint64_t default_ms,
+                       uint64_t max_ms, uint64_t *ret_life_ms, struct tlx_status *status) {
+  uint64_t life_ms = default_ms;
+  if (asked &&
+      (!convert_duration_ms(asked, &life_ms) || life_ms < TOKEN_LIFE_MIN_MS || life_ms > max_ms))
+    tlx_status_add_violation(status, "expires_in", "is not between 1 min and %s",
+                             max_ms == FLEET_TOKEN_LIFE_MAX_MS ? "730 days" : "24 h");
+  *ret_life_ms = life_ms;
+}
+
+static void check_name(const char *name, struct tlx_status *status) {
+  if (strlen(name) > TOKEN_NAME_MAX)
+    tlx_status_add_violation(status, "name", "is longer than %u bytes", TOKEN_NAME_MAX);
+}
+
+static void check_kind(const Telovix__V1__CreateEnrollmentTokenRequest *request,
+                       struct tlx_status *status) {
+  switch (request->kind) {
+  case TELOVIX__V1__TOKEN_KIND__TOKEN_KIND_UNSPECIFIED:
+  case TELOVIX__V1__TOKEN_KIND__TOKEN_KIND_ONE_TIME:
+    if (request->max_uses > 1)
+      tlx_status_add_violation(status, "max_uses", "is above 1, which takes a fleet token");
+    return;
+  case TELOVIX__V1__TOKEN_KIND__TOKEN_KIND_FLEET:
+    if (request->max_uses < 1 || request->max_uses > FLEET_TOKEN_USES_MAX)
+      tlx_status_add_violation(status, "max_uses", "is not between 1 and %u", FLEET_TOKEN_USES_MAX);
+    if (*request->node_name)
+      tlx_status_add_violation(status, "node_name", "is not for a fleet token: it has many nodes");
+    return;
+  case TELOVIX__V1__TOKEN_KIND__TOKEN_KIND_REENROLLMENT:
+    tlx_status_add_violation(status, "kind", "is made with CreateReenrollmentToken");
+    return;
+  default:
+    tlx_status_add_violation(status, "kind", "is no kind of token");
+  }
+}
 
 static void check_create(const Telovix__V1__CreateEnrollmentTokenRequest *request,
                          uint64_t *ret_life_ms, struct tlx_status *status) {
-  uint64_t life_ms = TOKEN_LIFE_DEFAULT_MS;
-  if (request->kind != TELOVIX__V1__TOKEN_KIND__TOKEN_KIND_UNSPECIFIED &&
-      request->kind != TELOVIX__V1__TOKEN_KIND__TOKEN_KIND_ONE_TIME)
-    tlx_status_add_violation(status, "kind", "is no kind of token that can be created here");
-  if (strlen(request->name) > TOKEN_NAME_MAX)
-    tlx_status_add_violation(status, "name", "is longer than %u bytes", TOKEN_NAME_MAX);
+  bool is_fleet = request->kind == TELOVIX__V1__TOKEN_KIND__TOKEN_KIND_FLEET;
+  check_kind(request, status);
+  check_name(request->name, status);
   if (*request->node_name && !tlx_name_node_valid(request->node_name))
     tlx_status_add_violation(status, "node_name",
                              "is not 1 to 253 of [A-Za-z0-9._-], alphanumeric at both ends");
-  if (request->expires_in && (!convert_duration_ms(request->expires_in, &life_ms) ||
-                              life_ms < TOKEN_LIFE_MIN_MS || life_ms > TOKEN_LIFE_MAX_MS))
-    tlx_status_add_violation(status, "expires_in", "is not between 1 min and 24 h");
+  check_life(request->expires_in, is_fleet ? FLEET_TOKEN_LIFE_DEFAULT_MS : TOKEN_LIFE_DEFAULT_MS,
+             is_fleet ? FLEET_TOKEN_LIFE_MAX_MS : TOKEN_LIFE_MAX_MS, ret_life_ms, status);
   if (request->n_labels > LABELS_PER_SENSOR_MAX)
     tlx_status_add_violation(status, "labels", "has more than %u entries", LABELS_PER_SENSOR_MAX);
   for (size_t i = 0; i < request->n_labels && i < LABELS_PER_SENSOR_MAX; i++)
@@ -49,7 +85,6 @@ static void check_create(const Telovix__V1__CreateEnrollmentTokenRequest *reques
         !tlx_name_label_value_valid(request->labels[i]->value))
       tlx_status_add_violation(status, "labels", "has an invalid key or value");
   svc_check_common(status, request->reason, request->request_id);
-  *ret_life_ms = life_ms;
 }
 
 static int make_secret(struct token_create *op) {
@@ -66,28 +101,32 @@ static int make_secret(struct token_create *op) {
 
 static void make_command(struct token_create *op) {
   struct console *console = op->console;
-  char address[SETTINGS_ADDRESS_MAX] = "CONSOLE:PORT", node[300] = "";
+  char address[SETTINGS_ADDRESS_MAX] = "CONSOLE:PORT";
   if (console->settings.n_advertise)
     settings_address(&console->settings, 0, tlx_server_port(console->server), address);
-  if (*op->create.node_name) snprintf(node, sizeof node, " --node-name %s", op->create.node_name);
-  snprintf(op->command, sizeof op->command,
-           "telovix-sensor enroll --console %s --ca-cert-hash %s --token %s%s", address,
-           console->trust.pin, op->secret, node);
+  bool is_again = op->create.kind == TELOVIX__V1__TOKEN_KIND__TOKEN_KIND_REENROLLMENT;
+  snprintf(op->command, sizeof op->command, "%s --console %s --ca-cert-hash %s --token %s",
+           is_again ? "telovix-sensor-reenroll" : "telovix-sensor enroll", address,
+           console->trust.pin, op->secret);
 }
 
 static void pack_create(const struct op *base, struct tlx_buf *buf) {
   const struct token_create *op = (const void *)base;
   Telovix__V1__CreateEnrollmentTokenReply reply = TELOVIX__V1__CREATE_ENROLLMENT_TOKEN_REPLY__INIT;
   struct tlx_arena arena;
+  char command[sizeof op->command + 300];
+  const char *node = op->create.record->node_name;
   tlx_arena_init(&arena, TLX_ARENA_MAX);
+  snprintf(command, sizeof command, "%s%s%s", op->command, *node ? " --node-name " : "", node);
   reply.token = (char *)op->secret;
   reply.ca_cert_hash = op->console->trust.pin;
-  reply.enroll_command = (char *)op->command;
+  reply.enroll_command = command;
   reply.record = convert_token(op->create.record, base->actor.wall_ms, &arena);
   if (reply.record)
     tlx_pb_pack(&reply.base, buf);
   else
     buf->err = -ENOMEM;
+  tlx_bytes_wipe(command, sizeof command);
   tlx_arena_done(&arena);
 }
 
@@ -100,8 +139,32 @@ static void created(struct op *base) {
   free(op);
 }
 
+/* An op with id and secret; NULL: the call is failed. */
+static struct token_create *new_create(struct tlx_call *call, uint32_t kind, const char *name,
+                                       uint64_t life_ms) {
+  struct token_create *op = calloc(1, sizeof *op);
+  if (!op || make_secret(op) != 0) {
+    free(op);
+    svc_fail(call, REASON_NO_MEMORY);
+    return NULL;
+  }
+  struct op_token_create *create = &op->create;
+  op->console = console_of(call);
+  create->kind = kind;
+  snprintf(create->name, sizeof create->name, "%s", name);
+  create->expires_wall_ms = tlx_wall_ms(op->console->clock) + life_ms;
+  make_command(op);
+  create->op.run = op_token_create_run;
+  create->op.pack = pack_create;
+  create->op.action_type = "enrollment_token_created";
+  create->op.done = created;
+  create->op.cost = sizeof *op;
+  return op;
+}
+
 void svc_create_token(struct tlx_call *call, const ProtobufCMessage *message) {
   const Telovix__V1__CreateEnrollmentTokenRequest *request = (const void *)message;
+  bool is_fleet = request->kind == TELOVIX__V1__TOKEN_KIND__TOKEN_KIND_FLEET;
   struct tlx_status status;
   uint64_t life_ms;
   tlx_status_clear(&status);
@@ -110,30 +173,41 @@ void svc_create_token(struct tlx_call *call, const ProtobufCMessage *message) {
     svc_fail_status(call, &status);
     return;
   }
-  struct token_create *op = calloc(1, sizeof *op);
-  if (!op || make_secret(op) != 0) {
-    free(op);
-    svc_fail(call, REASON_NO_MEMORY);
-    return;
-  }
+  struct token_create *op = new_create(call,
+                                       is_fleet ? TELOVIX__V1__TOKEN_KIND__TOKEN_KIND_FLEET
+                                                : TELOVIX__V1__TOKEN_KIND__TOKEN_KIND_ONE_TIME,
+                                       request->name, life_ms);
+  if (!op) return;
   struct op_token_create *create = &op->create;
-  op->console = console_of(call);
-  create->kind = TELOVIX__V1__TOKEN_KIND__TOKEN_KIND_ONE_TIME;
-  snprintf(create->name, sizeof create->name, "%s", request->name);
+  create->max_uses = is_fleet ? request->max_uses : 1;
   snprintf(create->node_name, sizeof create->node_name, "%s", request->node_name);
   for (size_t i = 0; i < request->n_labels; i++) {
     struct op_label *label = &create->labels[create->n_labels++];
     snprintf(label->key, sizeof label->key, "%s", request->labels[i]->key);
     snprintf(label->value, sizeof label->value, "%s", request->labels[i]->value);
   }
-  create->expires_wall_ms = tlx_wall_ms(op->console->clock) + life_ms;
-  make_command(op);
-  create->op.run = op_token_create_run;
-  create->op.pack = pack_create;
-  create->op.action_type = "enrollment_token_created";
-  create->op.done = created;
-  create->op.cost = sizeof *op;
   svc_submit(call, &create->op, request->reason, request->request_id);
+}
+
+void svc_create_reenrollment_token(struct tlx_call *call, const ProtobufCMessage *message) {
+  const Telovix__V1__CreateReenrollmentTokenRequest *request = (const void *)message;
+  struct tlx_status status;
+  uint64_t life_ms;
+  tlx_status_clear(&status);
+  if (!*request->sensor || strlen(request->sensor) > SENSOR_NAME_MAX)
+    tlx_status_add_violation(&status, "sensor", "is not an id or a node name");
+  check_name(request->name, &status);
+  check_life(request->expires_in, TOKEN_LIFE_DEFAULT_MS, TOKEN_LIFE_MAX_MS, &life_ms, &status);
+  svc_check_common(&status, request->reason, request->request_id);
+  if (status.code != TLX_GRPC_OK) {
+    svc_fail_status(call, &status);
+    return;
+  }
+  struct token_create *op =
+      new_create(call, TELOVIX__V1__TOKEN_KIND__TOKEN_KIND_REENROLLMENT, request->name, life_ms);
+  if (!op) return;
+  snprintf(op->create.sensor, sizeof op->create.sensor, "%s", request->sensor);
+  svc_submit(call, &op->create.op, request->reason, request->request_id);
 }
 
 /* ---- RevokeEnrollmentToken ---- */

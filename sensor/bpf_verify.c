@@ -129,22 +129,23 @@ int bpf_object_verify(struct bpf_object *object, struct bpf_tampers *ret_tampers
   close_folder(object->folder, ret_tampers);
   CHECK(bpf_pin_folder_make(object->pin_folder, why, object->folder));
   for (unsigned i = 0; i < BPF_MAP_COUNT; i++)
-    CHECK(bpf_tampers_check_pin(object->folder, bpf_map_word(i), BPF_PIN_MAP, object->maps[i].fd, object->maps[i].id,
-                    ret_tampers));
+    CHECK(bpf_tampers_check_pin(object->folder, bpf_map_word(i), BPF_PIN_MAP, object->maps[i].fd,
+                                object->maps[i].id, ret_tampers));
   if (object->image_fd >= 0)
-    CHECK(bpf_tampers_check_pin(object->folder, BPF_IMAGE_PIN, BPF_PIN_MAP, object->image_fd, object->image_id,
-                    ret_tampers));
+    CHECK(bpf_tampers_check_pin(object->folder, BPF_IMAGE_PIN, BPF_PIN_MAP, object->image_fd,
+                                object->image_id, ret_tampers));
   if (!set->backend) return first;
   bpf_object_self_name(set, name);
-  CHECK(bpf_tampers_check_pin(object->folder, name, BPF_PIN_MAP, set->self_fd, set->self_id, ret_tampers));
+  CHECK(bpf_tampers_check_pin(object->folder, name, BPF_PIN_MAP, set->self_fd, set->self_id,
+                              ret_tampers));
   for (unsigned i = 0; i < set->n; i++) {
     CHECK(check_hook(set, i, ret_tampers));
     bpf_object_prog_name(set, i, name);
-    CHECK(bpf_tampers_check_pin(object->folder, name, BPF_PIN_PROG, set->hooks[i].prog_fd, set->hooks[i].prog_id,
-                    ret_tampers));
+    CHECK(bpf_tampers_check_pin(object->folder, name, BPF_PIN_PROG, set->hooks[i].prog_fd,
+                                set->hooks[i].prog_id, ret_tampers));
     bpf_object_link_name(set, i, name);
-    CHECK(bpf_tampers_check_pin(object->folder, name, BPF_PIN_LINK, set->hooks[i].link_fd, set->hooks[i].link_id,
-                    ret_tampers));
+    CHECK(bpf_tampers_check_pin(object->folder, name, BPF_PIN_LINK, set->hooks[i].link_fd,
+                                set->hooks[i].link_id, ret_tampers));
   }
 #undef CHECK
   return first;

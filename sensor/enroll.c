@@ -20,6 +20,7 @@
 #include "sensor/identity.h"
 #include "sensor/net_own.h"
 #include "sensor/pin.h"
+#include "sensor/state.h"
 #include "telovix/v1/sensor.pb-c.h"
 
 #define STEP_TIMEOUT_MS 10000u
@@ -41,6 +42,11 @@ struct enrollment {
   struct tlx_status status;
   bool done, was_sent, saved;
   char sensor_id[32], fleet_name[256];
+  /* A host that is enrolled already: who it is, and its state folder, locked meanwhile. */
+  struct identity former;
+  bool is_again;
+  struct state *state;
+  char address[264]; /* that answered */
   char why[512];
 };
 
@@ -60,6 +66,19 @@ static void on_socket_made(void *arg, int fd) {
 
 /* ---- before the network ---- */
 
+static int open_former(struct enrollment *enrollment) {
+  const char *folder = enrollment->request->state;
+  int err = identity_peek(folder, &enrollment->former, enrollment->why);
+  if (err == -ENOENT) return 0;
+  if (err) return err;
+  enrollment->is_again = true;
+  err = state_open(folder, &enrollment->loop, tlx_clock_system(), &enrollment->state);
+  if (err == TLX_E_LOCKED)
+    snprintf(enrollment->why, sizeof enrollment->why,
+             "%.300s: a sensor runs there: stop it first, as telovix-sensor-reenroll does", folder);
+  return err;
+}
+
 static int prepare(struct enrollment *enrollment) {
   const struct enroll_request *request = enrollment->request;
   int err = host_read(&enrollment->host);
@@ -67,18 +86,16 @@ static int prepare(struct enrollment *enrollment) {
     snprintf(enrollment->why, sizeof enrollment->why, "facts of this host: %s", tlx_err_text(err));
     return err;
   }
+  err = tlx_folder_make_all(request->state, 0700);
+  if (!err) err = open_former(enrollment);
   snprintf(enrollment->node_name, sizeof enrollment->node_name, "%s",
-           request->node_name ? request->node_name : enrollment->host.hostname);
-  if (!tlx_name_node_valid(enrollment->node_name)) {
+           request->node_name              ? request->node_name
+           : *enrollment->former.node_name ? enrollment->former.node_name
+                                           : enrollment->host.hostname);
+  if (!err && !tlx_name_node_valid(enrollment->node_name)) {
     snprintf(enrollment->why, sizeof enrollment->why,
              "the host name cannot be a node name: give one with --node-name");
     return -EINVAL;
-  }
-  err = tlx_folder_make_all(request->state, 0700);
-  if (!err && identity_exists(request->state)) {
-    snprintf(enrollment->why, sizeof enrollment->why,
-             "%.300s holds an enrolled sensor; choose another folder with --state", request->state);
-    return TLX_E_EXISTS;
   }
   if (!err) err = identity_pending_key(request->state, &enrollment->key);
   if (!err) err = tlx_csr_make(enrollment->key, enrollment->node_name, &enrollment->csr);
@@ -88,13 +105,34 @@ static int prepare(struct enrollment *enrollment) {
   return err;
 }
 
+/* On a contained host names cannot be resolved: then a host that was enrolled finds the Console
+ * where it answered before. The pin says who it is, wherever it is. */
+static int find_console(struct enrollment *enrollment) {
+  const char *const *list = NULL;
+  char first[512];
+  size_t n = enrollment->state ? state_resolved(enrollment->state, &list) : 0;
+  const char *address = enrollment->request->console;
+  int err = pin_fetch(address, enrollment->digest, STEP_TIMEOUT_MS, mark_socket, &enrollment->pin,
+                      enrollment->why);
+  memcpy(first, enrollment->why, sizeof first);
+  /* Another fleet, or somebody in between, is an answer. */
+  for (size_t i = 0; i < n && err && err != TLX_E_CERT_PIN; i++) {
+    address = list[i];
+    err = pin_fetch(address, enrollment->digest, STEP_TIMEOUT_MS, mark_socket, &enrollment->pin,
+                    enrollment->why);
+  }
+  if (err && err != TLX_E_CERT_PIN) memcpy(enrollment->why, first, sizeof first);
+  snprintf(enrollment->address, sizeof enrollment->address, "%s", address);
+  return err;
+}
+
 /* ---- the call ---- */
 
 static void on_enrolled(struct tlx_client_call *call, const ProtobufCMessage *message, void *arg) {
   struct enrollment *enrollment = arg;
   const Telovix__V1__EnrollReply *reply = (const void *)message;
   struct tlx_bytes chain[8], ca[TLX_CA_MAX];
-  const char *own[] = {enrollment->request->console};
+  const char *own[IDENTITY_ADDRESSES_MAX] = {enrollment->request->console};
   struct identity_offer offer = {.sensor_id = reply->sensor_id,
                                  .fleet_id = reply->fleet_id,
                                  .fleet_name = reply->fleet_name,
@@ -110,7 +148,11 @@ static void on_enrolled(struct tlx_client_call *call, const ProtobufCMessage *me
     ca[offer.n_ca++] = (struct tlx_bytes){reply->ca_bundle[i].data, reply->ca_bundle[i].len};
   /* The address that just worked stays first; what the Console tells comes with the heartbeats. */
   struct tlx_cert leaf;
+  const struct identity *former = &enrollment->former;
+  for (unsigned i = 0; i < former->n_addresses && offer.n_addresses < IDENTITY_ADDRESSES_MAX; i++)
+    if (strcmp(former->addresses[i], own[0]) != 0) own[offer.n_addresses++] = former->addresses[i];
   if (!tlx_id_valid("sensor_", reply->sensor_id) ||
+      (enrollment->is_again && strcmp(reply->sensor_id, former->sensor_id) != 0) ||
       strcmp(reply->fleet_id, enrollment->pin.fleet_id) != 0 || offer.n_chain == 0 ||
       offer.n_ca == 0 || tlx_cert_parse(chain[0], &leaf) != 0 ||
       leaf.spki.len != tlx_key_spki(enrollment->key).len ||
@@ -119,7 +161,13 @@ static void on_enrolled(struct tlx_client_call *call, const ProtobufCMessage *me
              "the Console answered with an identity that cannot be ours");
     return;
   }
-  if (identity_save(enrollment->request->state, &offer, enrollment->why) != 0) return;
+  const char *folder = enrollment->request->state;
+  int err = enrollment->is_again
+                ? identity_replace(folder, reply->fleet_id, reply->sensor_id, chain, offer.n_chain,
+                                   ca, offer.n_ca, enrollment->why)
+                : identity_save(folder, &offer, enrollment->why);
+  if (!err && enrollment->is_again) err = identity_rename(folder, &offer, enrollment->why);
+  if (err) return;
   snprintf(enrollment->sensor_id, sizeof enrollment->sensor_id, "%s", reply->sensor_id);
   snprintf(enrollment->fleet_name, sizeof enrollment->fleet_name, "%s", reply->fleet_name);
   enrollment->saved = true;
@@ -155,6 +203,7 @@ static int start_call(struct enrollment *enrollment, struct tlx_channel *channel
   request.labels = list;
   request.n_labels = from->n_labels;
   request.facts = &facts;
+  if (enrollment->is_again) request.sensor_id = enrollment->former.sensor_id;
   struct tlx_client_call_options options = {.channel = channel,
                                             .path = PATH,
                                             .request = &request.base,
@@ -173,11 +222,9 @@ static void on_channel_closed(void *arg) {
 
 /* The second connection: verified against the pinned CA, and only it carries the token. */
 static int call_console(struct enrollment *enrollment, struct tlx_tls_ctx *tls_ctx) {
-  const char *address = enrollment->request->console;
+  const char *address = enrollment->address;
   struct tlx_channel *channel;
   bool closed = false;
-  int err = uv_loop_init(&enrollment->loop);
-  if (err) return err;
   struct tlx_channel_options options = {.loop = &enrollment->loop,
                                         .clock = tlx_clock_system(),
                                         .tls_ctx = tls_ctx,
@@ -185,7 +232,7 @@ static int call_console(struct enrollment *enrollment, struct tlx_tls_ctx *tls_c
                                         .n_addresses = 1,
                                         .user_agent = "telovix-sensor/" TLX_VERSION,
                                         .socket_made = on_socket_made};
-  err = tlx_channel_new(&options, &channel);
+  int err = tlx_channel_new(&options, &channel);
   if (!err) {
     err = start_call(enrollment, channel);
     while (!err && !enrollment->done)
@@ -194,9 +241,14 @@ static int call_console(struct enrollment *enrollment, struct tlx_tls_ctx *tls_c
     while (!closed)
       uv_run(&enrollment->loop, UV_RUN_ONCE);
   }
-  uv_run(&enrollment->loop, UV_RUN_DEFAULT);
-  tlx_require(uv_loop_close(&enrollment->loop) == 0);
   return err;
+}
+
+/* As the uplink does: the later of the system's clock and the last time that the Console told. */
+static uint64_t certificate_wall_ms(void *arg) {
+  const struct enrollment *enrollment = arg;
+  return enrollment->state ? state_certificate_wall_ms(enrollment->state)
+                           : tlx_wall_ms(tlx_clock_system());
 }
 
 static int make_tls(struct enrollment *enrollment, struct tlx_tls_ctx **ret_ctx) {
@@ -206,7 +258,10 @@ static int make_tls(struct enrollment *enrollment, struct tlx_tls_ctx **ret_ctx)
   int err = tlx_cert_format_pem(der, &pem);
   if (!err) err = tlx_ca_bundle_parse_pem(pem.data, pem.len, &ca);
   if (err) return err;
-  struct tlx_tls_options options = {.ca = ca, .server_uri = enrollment->pin.console_uri};
+  struct tlx_tls_options options = {.ca = ca,
+                                    .server_uri = enrollment->pin.console_uri,
+                                    .wall_ms = certificate_wall_ms,
+                                    .wall_arg = enrollment};
   return tlx_tls_ctx_new(&options, ret_ctx);
 }
 
@@ -214,13 +269,16 @@ static int make_tls(struct enrollment *enrollment, struct tlx_tls_ctx **ret_ctx)
 
 static int enroll(struct enrollment *enrollment) {
   struct tlx_tls_ctx *tls_ctx = NULL;
-  int err = prepare(enrollment);
-  if (!err)
-    err = pin_fetch(enrollment->request->console, enrollment->digest, STEP_TIMEOUT_MS, mark_socket,
-                    &enrollment->pin, enrollment->why);
+  int err = uv_loop_init(&enrollment->loop);
+  if (err) return EXIT_FAILED;
+  err = prepare(enrollment);
+  if (!err) err = find_console(enrollment);
   if (!err) err = make_tls(enrollment, &tls_ctx);
   if (!err) err = call_console(enrollment, tls_ctx);
   tlx_tls_ctx_unref(tls_ctx);
+  if (enrollment->state) state_close(enrollment->state, NULL, NULL);
+  uv_run(&enrollment->loop, UV_RUN_DEFAULT);
+  tlx_require(uv_loop_close(&enrollment->loop) == 0);
   if (err) {
     fprintf(stderr, "telovix-sensor enroll: %s\n",
             *enrollment->why ? enrollment->why : tlx_err_text(err));
@@ -228,9 +286,9 @@ static int enroll(struct enrollment *enrollment) {
   }
   const struct tlx_status *status = &enrollment->status;
   if (status->code == TLX_GRPC_OK && enrollment->saved) {
-    printf("enrolled: %s (node %s) in fleet %s\nnext:\n  telovix-sensor run --state %s\n",
-           enrollment->sensor_id, enrollment->node_name, enrollment->fleet_name,
-           enrollment->request->state);
+    printf("%s: %s (node %s) in fleet %s\nnext:\n  telovix-sensor run --state %s\n",
+           enrollment->is_again ? "enrolled again" : "enrolled", enrollment->sensor_id,
+           enrollment->node_name, enrollment->fleet_name, enrollment->request->state);
     return EXIT_OK;
   }
   bool is_lost = enrollment->was_sent && (status->code == TLX_GRPC_UNAVAILABLE ||

@@ -15,8 +15,10 @@ struct enroll_request {
   size_t n_labels;
 };
 
-/* Makes a key, checks the pin on a first connection (pin_fetch), and sends token and signing
- * request on a second, verified one. Blocks; runs a loop of its own. Prints what happened. Returns
- * the exit status of the process: 0 enrolled, 1 failed, 2 wrong usage, 3 the answer was lost (the
- * same command is safe to repeat). */
+/* A host that is enrolled already is enrolled again as the same sensor, which takes a re-enrollment
+ * token and a sensor that does not run: identity and addresses are replaced, what it enforces is
+ * not touched. Makes a key, checks the pin on a first connection (pin_fetch), and sends token and
+ * signing request on a second, verified one. Blocks; runs a loop of its own. Prints what happened.
+ * Returns the exit status of the process: 0 enrolled, 1 failed, 2 wrong usage, 3 the answer was
+ * lost (the same command is safe to repeat). */
 int enroll_run(const struct enroll_request *request);

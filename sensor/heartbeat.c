@@ -96,6 +96,7 @@ static void fill_facts(struct heartbeat *heartbeat, Telovix__V1__HeartbeatReques
   static char version[] = TLX_VERSION;
   request->sensor_version = version;
   request->scope_cgroup = (char *)heartbeat->scope_cgroup;
+  if (heartbeat->renewal_error) request->renewal_error = (char *)heartbeat->renewal_error;
   request->kills_refused = !heartbeat->host->in_initial_namespaces;
   heartbeat->facts_in_flight = !heartbeat->facts_told;
   if (heartbeat->facts_told) return;
@@ -185,6 +186,15 @@ static void take_head(struct heartbeat *heartbeat, const Telovix__V1__AuditHead 
   }
 }
 
+/* A Console with a clock that is far ahead must not set ours for good: then its own certificate,
+ * once its clock is right again, would look expired here. */
+static void take_time(struct heartbeat *heartbeat, const Google__Protobuf__Timestamp *time) {
+  if (!time || time->seconds <= 0) return;
+  uint64_t wall_ms = (uint64_t)time->seconds * 1000;
+  if (!heartbeat->console_time_max_wall_ms || wall_ms <= heartbeat->console_time_max_wall_ms)
+    state_set_console_time(heartbeat->state, wall_ms);
+}
+
 uint64_t heartbeat_apply(struct heartbeat *heartbeat, const Telovix__V1__HeartbeatReply *reply) {
   uint64_t interval_ms = 0;
   if (heartbeat->facts_in_flight) heartbeat->facts_told = true;
@@ -196,8 +206,7 @@ uint64_t heartbeat_apply(struct heartbeat *heartbeat, const Telovix__V1__Heartbe
   for (size_t i = 0; i < reply->n_acknowledged_order_ids; i++)
     state_result_remove(heartbeat->state, reply->acknowledged_order_ids[i]);
   take_head(heartbeat, reply->audit_head);
-  if (reply->console_time && reply->console_time->seconds > 0)
-    state_set_console_time(heartbeat->state, (uint64_t)reply->console_time->seconds * 1000);
+  take_time(heartbeat, reply->console_time);
   const Google__Protobuf__Duration *interval = reply->interval;
   if (interval && interval->seconds >= 0 && interval->seconds < 86400 && interval->nanos >= 0 &&
       interval->nanos < 1000000000)

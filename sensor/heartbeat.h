@@ -31,6 +31,10 @@ struct heartbeat {
   uint64_t n_kills, n_reconnects;            /* counters that the owner keeps */
   uint64_t usage_mono_ms, rss_bytes, cpu_ms; /* last measured; 0 = never */
   bool has_more;                             /* not all results fit */
+  const char *renewal_error;                 /* the owner's; NULL = none */
+  /* The end of the certificate that the Console showed: it cannot tell a time behind that. 0 =
+   * none. */
+  uint64_t console_time_max_wall_ms;
 };
 
 /* Prepares what the owner has filled; cannot fail. */

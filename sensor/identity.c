@@ -20,6 +20,7 @@
 #define CRT "identity/client.crt"
 #define CA "identity/ca.crt"
 #define PENDING "identity/pending.key"
+#define PENDING_CRT "identity/pending.crt"
 #define FILE_MAX (256u << 10)
 
 static int fail(char *why, const char *folder, const char *name, int err) {
@@ -120,8 +121,52 @@ static int read_chain(const char *folder, struct identity *identity, char *why) 
                              sizeof identity->chain / sizeof *identity->chain, &identity->n_chain);
   if (!err) err = tlx_cert_parse(identity->chain[0], &leaf);
   if (err) return fail(why, folder, CRT, err);
+  identity->not_before_wall_ms = leaf.not_before_wall_ms;
   identity->not_after_wall_ms = leaf.not_after_wall_ms;
   return 0;
+}
+
+static int sync_folder(const char *folder, const char *name) {
+  char *path TLX_AUTOFREE = tlx_path_join(folder, name);
+  if (!path) return -ENOMEM;
+  int fd TLX_AUTOCLOSE = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  return fd < 0 || fsync(fd) != 0 ? -errno : 0;
+}
+
+static int move(const char *folder, const char *from, const char *to) {
+  char *old TLX_AUTOFREE = tlx_path_join(folder, from);
+  char *new TLX_AUTOFREE = tlx_path_join(folder, to);
+  if (!old || !new) return -ENOMEM;
+  return rename(old, new) == 0 ? sync_folder(folder, "identity") : -errno;
+}
+
+static bool has_key(const char *folder, const char *name, const struct tlx_cert *leaf) {
+  char *path TLX_AUTOFREE = tlx_path_join(folder, name);
+  struct tlx_key *key TLX_CLEANUP(tlx_key_free_p) = NULL;
+  if (!path || tlx_key_load(path, &key) != 0) return false;
+  struct tlx_bytes spki = tlx_key_spki(key);
+  return spki.len == leaf->spki.len && memcmp(spki.data, leaf->spki.data, spki.len) == 0;
+}
+
+/* Completes a replacement. pending.crt is the point of no return: it is written whole, for a key
+ * that is on disk. Then the key takes its place, and then the certificate; wherever that was cut
+ * off, the names that are left tell how to go on. */
+static int settle(const char *folder) {
+  char *path TLX_AUTOFREE = tlx_path_join(folder, PENDING_CRT);
+  struct tlx_buf pem TLX_CLEANUP(tlx_buf_done) = {0}, der TLX_CLEANUP(tlx_buf_done) = {0};
+  struct tlx_bytes list[8];
+  struct tlx_cert leaf;
+  size_t n;
+  int err = path ? tlx_file_read(path, FILE_MAX, &pem) : -ENOMEM;
+  if (err) return err == -ENOENT ? 0 : err;
+  err = tlx_cert_parse_pem(pem.data, pem.len, &der, list, 8, &n);
+  if (!err) err = tlx_cert_parse(list[0], &leaf);
+  if (!err && has_key(folder, PENDING, &leaf)) {
+    err = move(folder, PENDING, KEY);
+    return err ? err : move(folder, PENDING_CRT, CRT);
+  }
+  if (!err && has_key(folder, KEY, &leaf)) return move(folder, PENDING_CRT, CRT);
+  return tlx_file_remove(path); /* of no key that we have */
 }
 
 int identity_load(const char *folder, struct identity *ret_identity, char *why) {
@@ -130,6 +175,10 @@ int identity_load(const char *folder, struct identity *ret_identity, char *why) 
   char *ca TLX_AUTOFREE = tlx_path_join(folder, CA);
   *why = '\0';
   int err = identity && key && ca ? read_ini(folder, identity, why) : -ENOMEM;
+  if (!err) {
+    err = settle(folder);
+    if (err) fail(why, folder, PENDING_CRT, err);
+  }
   if (!err) err = read_chain(folder, identity, why);
   if (!err) {
     err = tlx_key_load(key, &identity->key);
@@ -173,9 +222,13 @@ int identity_tls(const struct identity *identity, uint64_t (*wall_ms)(void *arg)
 
 /* ---- enrollment's side ---- */
 
-bool identity_exists(const char *folder) {
-  char *path TLX_AUTOFREE = tlx_path_join(folder, INI);
-  return path && access(path, F_OK) == 0;
+int identity_peek(const char *folder, struct identity *ret_identity, char *why) {
+  struct identity *identity = calloc(1, sizeof *identity);
+  *why = '\0';
+  int err = identity ? read_ini(folder, identity, why) : -ENOMEM;
+  if (!err) *ret_identity = *identity;
+  free(identity);
+  return err;
 }
 
 int identity_pending_key(const char *folder, struct tlx_key **ret_key) {
@@ -222,13 +275,6 @@ static int write_ini(const char *folder, const struct identity_offer *offer, cha
   return err ? fail(why, folder, INI, err) : 0;
 }
 
-static int sync_folder(const char *folder, const char *name) {
-  char *path TLX_AUTOFREE = tlx_path_join(folder, name);
-  if (!path) return -ENOMEM;
-  int fd TLX_AUTOCLOSE = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  return fd < 0 || fsync(fd) != 0 ? -errno : 0;
-}
-
 int identity_save(const char *folder, const struct identity_offer *offer, char *why) {
   char *pending TLX_AUTOFREE = tlx_path_join(folder, PENDING);
   char *key TLX_AUTOFREE = tlx_path_join(folder, KEY);
@@ -242,4 +288,48 @@ int identity_save(const char *folder, const struct identity_offer *offer, char *
   if (!err) err = write_ini(folder, offer, why);
   if (!err) err = tlx_file_remove(pending);
   return err;
+}
+
+/* ---- replacement ---- */
+
+static int check_offer(const char *folder, const char *fleet_id, const char *sensor_id,
+                       const struct tlx_bytes *chain, size_t n_chain, const struct tlx_bytes *ca,
+                       size_t n_ca) {
+  struct tlx_ca_bundle *bundle TLX_CLEANUP(tlx_ca_bundle_free_p) = NULL;
+  struct tlx_buf pem TLX_CLEANUP(tlx_buf_done) = {0};
+  struct tlx_cert leaf;
+  struct tlx_spiffe id;
+  if (n_chain == 0 || n_ca == 0) return TLX_E_MALFORMED;
+  int err = tlx_cert_parse(chain[0], &leaf);
+  for (size_t i = 0; !err && i < n_ca; i++)
+    err = tlx_cert_format_pem(ca[i], &pem);
+  if (!err) err = tlx_ca_bundle_parse_pem(pem.data, pem.len, &bundle);
+  if (err) return err;
+  if (!has_key(folder, PENDING, &leaf)) return TLX_E_KEY_MISMATCH;
+  if (leaf.n_uris != 1 || tlx_spiffe_parse(leaf.uri, &id) != 0 || id.kind != TLX_PRINCIPAL_SENSOR ||
+      strcmp(id.fleet_id, fleet_id) != 0 || strcmp(id.name, sensor_id) != 0)
+    return TLX_E_CERT_IDENTITY;
+  /* Its times are the Console's matter, whose clock may be another. */
+  return tlx_ca_bundle_check(bundle, &leaf, TLX_PRINCIPAL_SENSOR, leaf.not_before_wall_ms);
+}
+
+int identity_replace(const char *folder, const char *fleet_id, const char *sensor_id,
+                     const struct tlx_bytes *chain, size_t n_chain, const struct tlx_bytes *ca,
+                     size_t n_ca, char *why) {
+  int err = check_offer(folder, fleet_id, sensor_id, chain, n_chain, ca, n_ca);
+  if (err) {
+    snprintf(why, 512, "the Console answered with an identity that cannot be ours: %s",
+             tlx_err_text(err));
+    return err;
+  }
+  /* The CAs first: with more of them the former identity is as good as before. */
+  err = write_certs(folder, CA, ca, n_ca, why);
+  if (!err) err = write_certs(folder, PENDING_CRT, chain, n_chain, why);
+  if (err) return err;
+  err = settle(folder);
+  return err ? fail(why, folder, PENDING_CRT, err) : 0;
+}
+
+int identity_rename(const char *folder, const struct identity_offer *offer, char *why) {
+  return write_ini(folder, offer, why);
 }

@@ -199,12 +199,14 @@ static const struct {
     {"uplink", "uplink"},
     {"lastHeartbeatAt", "last heartbeat"},
     {"lastError", "last error"},
+    {"renewalError", "certificate not renewed"},
     {"generation", "generation in force"},
     {"scope", "scope"},
     {"canKill", "can kill"},
     {"cannotKillBecause", "cannot kill because"},
     {"kills", "kills since start"},
     {"unacknowledgedResults", "results not acknowledged"},
+    {"pid", "process"},
     {"version", "version"},
 };
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "common/check.h"
@@ -25,6 +26,7 @@
 #include "sensor/local.h"
 #include "sensor/net_addresses.h"
 #include "sensor/net_own.h"
+#include "sensor/renew.h"
 #include "sensor/state.h"
 #include "sensor/uplink.h"
 
@@ -42,6 +44,7 @@ struct sensor {
   struct heartbeat heartbeat;
   struct enforcement *enforcement;
   struct uplink *uplink;
+  struct renewal *renewal;
   struct local *local;
   struct local_call *lift; /* who asked for it and waits */
   char *pin_folder;
@@ -94,6 +97,7 @@ static void start_orders(struct sensor *sensor, const Telovix__V1__HeartbeatRepl
 
 static void on_fill(void *arg, Telovix__V1__HeartbeatRequest *request) {
   struct sensor *sensor = arg;
+  sensor->heartbeat.renewal_error = renewal_error(sensor->renewal);
   sensor->heartbeat.n_reconnects = uplink_reconnects(sensor->uplink);
   heartbeat_fill(&sensor->heartbeat, request);
   enforcement_fill(sensor->enforcement, request, &sensor->heartbeat.arena);
@@ -186,14 +190,72 @@ static void on_socket_made(void *arg, int fd) {
   net_own_mark(((struct sensor *)arg)->pin_folder, fd);
 }
 
+/* ---- certificate ---- */
+
+static uint64_t certificate_wall_ms(void *arg) {
+  return state_certificate_wall_ms(((struct sensor *)arg)->state);
+}
+
+/* When the certificate ends that the Console showed on this connection; 0 = it cannot be told. */
+static uint64_t console_certificate_end(struct sensor *sensor) {
+  const struct tlx_bytes *chain;
+  struct tlx_cert leaf;
+  size_t n = tlx_channel_peer_chain(uplink_channel(sensor->uplink), &chain);
+  return n && tlx_cert_parse(chain[0], &leaf) == 0 ? leaf.not_after_wall_ms : 0;
+}
+
+static struct tlx_channel *on_channel(void *arg) {
+  struct sensor *sensor = arg;
+  return sensor->uplink && !sensor->stopping ? uplink_channel(sensor->uplink) : NULL;
+}
+
+/* New files are in place: the next connection is that of the new certificate. */
+static void on_renewed(void *arg) {
+  struct sensor *sensor = arg;
+  struct identity fresh;
+  struct tlx_tls_ctx *tls_ctx = NULL;
+  char why[512] = "", ends[TLX_TIME_TEXT_MAX];
+  if (sensor->stopping) return; /* the next start takes it */
+  int err = identity_load(sensor->folder, &fresh, why);
+  if (!err) {
+    err = identity_tls(&fresh, certificate_wall_ms, sensor, &tls_ctx);
+    if (err) identity_done(&fresh);
+  }
+  if (err) {
+    tlx_error(UPLINK, "the renewed certificate cannot be used, the former one stays in use: %s",
+              *why ? why : tlx_err_text(err));
+    return;
+  }
+  identity_done(&sensor->identity);
+  sensor->identity = fresh;
+  tlx_tls_ctx_unref(sensor->tls_ctx);
+  sensor->tls_ctx = tls_ctx;
+  uplink_set_tls(sensor->uplink, tls_ctx);
+  tlx_time_format(fresh.not_after_wall_ms, ends);
+  tlx_notice(UPLINK, "certificate renewed, it ends at %s", ends);
+}
+
+static void on_renewal_told(void *arg) {
+  struct sensor *sensor = arg;
+  if (!sensor->stopping) uplink_beat(sensor->uplink);
+}
+
+static void on_expired(void *arg) {
+  renewal_now(((struct sensor *)arg)->renewal);
+}
+
 static uint64_t on_reply(void *arg, const Telovix__V1__HeartbeatReply *reply) {
   struct sensor *sensor = arg;
+  sensor->heartbeat.console_time_max_wall_ms = console_certificate_end(sensor);
   uint64_t interval_ms = heartbeat_apply(&sensor->heartbeat, reply);
   bool are_new = note_resolved(sensor);
   if (reply->n_console_addresses)
     are_new |=
         state_set_addresses(sensor->state, reply->console_addresses, reply->n_console_addresses);
   if (are_new) tell_addresses(sensor);
+  if (reply->console_time && reply->console_time->seconds > 0)
+    renewal_look(sensor->renewal, (uint64_t)reply->console_time->seconds * 1000,
+                 reply->renew_certificate);
   start_orders(sensor, reply);
   bool more = enforcement_reply(sensor->enforcement, reply);
   if (more || sensor->heartbeat.has_more) uplink_beat(sensor->uplink);
@@ -213,10 +275,6 @@ static void on_beat_wanted(void *arg) {
   if (is_contained != sensor->was_contained) tell_addresses(sensor);
   sensor->was_contained = is_contained;
   uplink_beat(sensor->uplink);
-}
-
-static uint64_t certificate_wall_ms(void *arg) {
-  return state_certificate_wall_ms(((struct sensor *)arg)->state);
 }
 
 static bool wants_no_wake(void) {
@@ -240,6 +298,7 @@ static int start_uplink(struct sensor *sensor) {
       .fill = on_fill,
       .reply = on_reply,
       .failed = on_failed,
+      .expired = on_expired,
       .socket_made = on_socket_made,
       .arg = sensor,
   };
@@ -256,7 +315,8 @@ static json_t *describe(void *arg) {
   if (beat_wall_ms) tlx_time_format(beat_wall_ms, beat);
   snprintf(scope, sizeof scope, "%s", *sensor->scope ? sensor->scope : "whole host");
   json_t *object = json_pack(
-      "{s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:I, s:I, s:s}", "running", 1,
+      "{s:b, s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:I, s:I, s:s}",
+      "running", 1, "pid", (int)getpid(), "renewalError", renewal_error(sensor->renewal),
       "sensorId", sensor->identity.sensor_id, "nodeName", sensor->identity.node_name, "fleet",
       sensor->identity.fleet_name, "fleetId", sensor->identity.fleet_id, "certificateExpiresAt",
       ends, "uplink", uplink_state_name(uplink_state(sensor->uplink)), "lastError",
@@ -315,13 +375,22 @@ static void on_killer_closed(void *arg) {
     on_enforcement_closed(sensor);
 }
 
-static void on_uplink_closed(void *arg) {
+static void on_renewal_closed(void *arg) {
   struct sensor *sensor = arg;
-  sensor->uplink = NULL;
+  sensor->renewal = NULL;
   if (sensor->killer)
     killer_close(sensor->killer, on_killer_closed, sensor);
   else
     on_killer_closed(sensor);
+}
+
+static void on_uplink_closed(void *arg) {
+  struct sensor *sensor = arg;
+  sensor->uplink = NULL;
+  if (sensor->renewal)
+    renewal_close(sensor->renewal, on_renewal_closed, sensor);
+  else
+    on_renewal_closed(sensor);
 }
 
 /* The uplink first, so that no order and no rule comes in to parts that are gone; what is on disk
@@ -395,6 +464,20 @@ static int start_enforcement(struct sensor *sensor) {
   return err;
 }
 
+static int start_renewal(struct sensor *sensor) {
+  struct renewal_options options = {
+      .loop = &sensor->loop,
+      .clock = sensor->clock,
+      .folder = sensor->folder,
+      .identity = &sensor->identity,
+      .channel = on_channel,
+      .renewed = on_renewed,
+      .told = on_renewal_told,
+      .arg = sensor,
+  };
+  return renewal_new(&options, &sensor->renewal);
+}
+
 static int start(struct sensor *sensor) {
   int err = identity_load(sensor->folder, &sensor->identity, sensor->why);
   if (err == -ENOENT)
@@ -416,6 +499,7 @@ static int start(struct sensor *sensor) {
   heartbeat_init(&sensor->heartbeat);
   err = start_killer(sensor);
   if (!err) err = start_enforcement(sensor);
+  if (!err) err = start_renewal(sensor);
   if (!err) err = start_uplink(sensor);
   if (!err) {
     err = local_new(&sensor->loop, sensor->folder, on_asked, sensor, &sensor->local);

@@ -28,6 +28,8 @@ struct uplink {
   enum uplink_state state;
   bool beat_again, was_connected, closing;
   uint64_t interval_ms, n_reconnects, last_beat_wall_ms;
+  struct tlx_tls_ctx *next_tls; /* waits for the heartbeat under way */
+  char refused_reason[48];      /* what was logged; empty = we are not refused */
   char last_error[600];
   unsigned n_open;
   void (*closed)(void *arg);
@@ -74,16 +76,30 @@ static void on_wake_timer(uv_timer_t *timer) {
 
 /* ---- heartbeat ---- */
 
-static void refused(struct uplink *uplink) {
-  if (uplink->state != UPLINK_REFUSED)
+static uint64_t refused_retry_ms(void) {
+#ifndef TLX_RELEASE
+  const char *text = getenv("TELOVIX_TEST_REFUSED_RETRY_MS");
+  uint64_t ms;
+  if (text && tlx_u64_parse(text, REFUSED_RETRY_MS, &ms) == 0) return ms;
+#endif
+  return REFUSED_RETRY_MS;
+}
+
+/* Said once, however often it is tried again. */
+static void refused(struct uplink *uplink, const char *reason) {
+  if (strcmp(uplink->refused_reason, *reason ? reason : "unauthenticated") != 0)
     tlx_error(UPLINK,
               "the Console refuses this sensor, which keeps what it enforces and asks again every "
               "5 min or on SIGHUP: %s",
               uplink->last_error);
+  snprintf(uplink->refused_reason, sizeof uplink->refused_reason, "%s",
+           *reason ? reason : "unauthenticated");
   uplink->state = UPLINK_REFUSED;
   if (uplink->wake) tlx_client_call_cancel(uplink->wake);
   uv_timer_stop(&uplink->wake_timer);
-  uv_timer_start(&uplink->beat_timer, on_beat_timer, REFUSED_RETRY_MS, 0);
+  uv_timer_start(&uplink->beat_timer, on_beat_timer, refused_retry_ms(), 0);
+  if (strcmp(reason, "certificate_expired") == 0 && uplink->options.expired)
+    uplink->options.expired(uplink->options.arg);
 }
 
 static void on_beat_message(struct tlx_client_call *call, const ProtobufCMessage *message,
@@ -95,14 +111,28 @@ static void on_beat_message(struct tlx_client_call *call, const ProtobufCMessage
     uplink->interval_ms = interval_ms < INTERVAL_MAX_MS ? interval_ms : INTERVAL_MAX_MS;
 }
 
+/* A new connection with what was set; the old one's wake stream ends with it. */
+static void change_tls(struct uplink *uplink) {
+  tlx_channel_set_tls(uplink->channel, uplink->next_tls);
+  tlx_tls_ctx_unref(uplink->next_tls);
+  uplink->next_tls = NULL;
+  uplink->state = UPLINK_CONNECTING;
+  tlx_channel_reconnect(uplink->channel);
+}
+
 static void on_beat_done(struct tlx_client_call *call, const struct tlx_status *status, void *arg) {
   struct uplink *uplink = arg;
   uplink->beat = NULL;
   if (uplink->closing) return;
   if (status->code == TLX_GRPC_OK) {
     uplink->state = UPLINK_CONNECTED;
+    uplink->refused_reason[0] = '\0';
     uplink->last_error[0] = '\0';
     uplink->last_beat_wall_ms = tlx_wall_ms(uplink->options.clock);
+    if (uplink->next_tls) {
+      change_tls(uplink);
+      return;
+    }
     open_wake(uplink);
     arm_beat(uplink);
     if (uplink->beat_again) send_beat(uplink);
@@ -110,8 +140,12 @@ static void on_beat_done(struct tlx_client_call *call, const struct tlx_status *
   }
   uplink->options.failed(uplink->options.arg);
   note_error(uplink, status);
+  if (uplink->next_tls) {
+    change_tls(uplink);
+    return;
+  }
   if (status->code == TLX_GRPC_UNAUTHENTICATED) {
-    refused(uplink);
+    refused(uplink, status->reason);
     return;
   }
   tlx_warn(UPLINK, "heartbeat failed: %s", uplink->last_error);
@@ -155,10 +189,10 @@ static void on_wake(struct tlx_client_call *call, const ProtobufCMessage *messag
 static void on_wake_done(struct tlx_client_call *call, const struct tlx_status *status, void *arg) {
   struct uplink *uplink = arg;
   uplink->wake = NULL;
-  if (uplink->closing || uplink->state == UPLINK_REFUSED) return;
+  if (uplink->closing || uplink->next_tls || uplink->state == UPLINK_REFUSED) return;
   if (status->code == TLX_GRPC_UNAUTHENTICATED) {
     note_error(uplink, status);
-    refused(uplink);
+    refused(uplink, status->reason);
     return;
   }
   tlx_debug(UPLINK, "wake stream ended: %s %s", tlx_grpc_code_name(status->code), status->reason);
@@ -218,6 +252,7 @@ static void part_closed(struct uplink *uplink) {
   if (--uplink->n_open) return;
   void (*closed)(void *arg) = uplink->closed;
   void *arg = uplink->closed_arg;
+  tlx_tls_ctx_unref(uplink->next_tls);
   free(uplink);
   if (closed) closed(arg);
 }
@@ -265,6 +300,17 @@ void uplink_beat(struct uplink *uplink) {
 void uplink_set_addresses(struct uplink *uplink, const char *const *addresses, size_t n) {
   int err = tlx_channel_set_addresses(uplink->channel, addresses, n);
   if (err) tlx_warn(UPLINK, "new Console addresses are not used: %s", tlx_err_text(err));
+}
+
+void uplink_set_tls(struct uplink *uplink, struct tlx_tls_ctx *tls_ctx) {
+  if (uplink->closing) return;
+  tlx_tls_ctx_unref(uplink->next_tls);
+  uplink->next_tls = tlx_tls_ctx_ref(tls_ctx);
+  if (!uplink->beat) change_tls(uplink);
+}
+
+struct tlx_channel *uplink_channel(struct uplink *uplink) {
+  return uplink->channel;
 }
 
 int uplink_socket(const struct uplink *uplink) {

@@ -6,6 +6,7 @@
 #include <uv.h>
 
 #include "common/clock.h"
+#include "rpc/channel.h"
 #include "rpc/tls_ctx.h"
 #include "telovix/v1/sensor.pb-c.h"
 
@@ -34,6 +35,9 @@ struct uplink_options {
   uint64_t (*reply)(void *arg, const Telovix__V1__HeartbeatReply *reply);
   /* It was not, or nobody knows. */
   void (*failed)(void *arg);
+  /* We are refused because the certificate has ended (may be NULL): a call over uplink_channel may
+   * renew it. Comes with each try. */
+  void (*expired)(void *arg);
   /* Each new socket before its connect(2). */
   void (*socket_made)(void *arg, int fd);
   void *arg;
@@ -47,6 +51,12 @@ int uplink_new(const struct uplink_options *options, struct uplink **ret_uplink)
 void uplink_beat(struct uplink *uplink);
 /* Other addresses from the next connection on. */
 void uplink_set_addresses(struct uplink *uplink, const char *const *addresses, size_t n);
+/* Another identity or other trust (referenced): the connection is made anew with it as soon as no
+ * heartbeat is under way, so that nothing of the former identity arrives behind it. Ends the
+ * silence after a refusal. */
+void uplink_set_tls(struct uplink *uplink, struct tlx_tls_ctx *tls_ctx);
+/* The channel, for other calls than heartbeats; borrowed, until uplink_close. */
+struct tlx_channel *uplink_channel(struct uplink *uplink);
 /* SIGHUP: ends the silence after a refusal, and any wait. */
 void uplink_retry(struct uplink *uplink);
 /* Ends the connection; no callback of |options| comes after the call. |closed| when all handles are

@@ -87,6 +87,18 @@ bool tlx_db_key_sensor_rule(const char *sensor_id, const char *rule_id,
   return take(add_id(&key, sensor_id) && (!rule_id || add_id(&key, rule_id)), &key, ret_key);
 }
 
+bool tlx_db_key_token_use(const char *token_id, const uint8_t key_hash[32],
+                          struct tlx_db_key *ret_key) {
+  struct tlx_db_key key;
+  key.len = 0;
+  if (!add_id(&key, token_id)) return false;
+  if (key_hash) {
+    memcpy(key.data + key.len, key_hash, 32);
+    key.len += 32;
+  }
+  return take(true, &key, ret_key);
+}
+
 bool tlx_db_key_operator(const char *name, struct tlx_db_key *ret_key) {
   struct tlx_db_key key;
   key.len = 0;
@@ -191,6 +203,10 @@ bool tlx_db_key_parse(enum tlx_db_key_layout layout, const void *data, size_t le
     read_text(&reader, TLX_DB_KEY_ID_WIDTH, TLX_DB_KEY_ID_WIDTH - 1, parts.id);
     read_text(&reader, TLX_DB_KEY_ID_WIDTH, TLX_DB_KEY_ID_WIDTH - 1, parts.rule_id);
     break;
+  case TLX_DB_KEY_TOKEN_USE:
+    read_text(&reader, TLX_DB_KEY_ID_WIDTH, TLX_DB_KEY_ID_WIDTH - 1, parts.id);
+    read_blob(&reader, 32, parts.blob);
+    break;
   case TLX_DB_KEY_OPERATOR:
     read_text(&reader, TLX_DB_KEY_OPERATOR_WIDTH, TLX_DB_KEY_OPERATOR_WIDTH, parts.name);
     break;
@@ -239,6 +255,10 @@ char *tlx_db_key_format(enum tlx_db_key_layout layout, const void *data, size_t 
     break;
   case TLX_DB_KEY_SENSOR_RULE:
     snprintf(text, sizeof text, "%s/%s", parts.id, parts.rule_id);
+    break;
+  case TLX_DB_KEY_TOKEN_USE:
+    tlx_hex_format(parts.blob, 32, hex);
+    snprintf(text, sizeof text, "%s/%s", parts.id, hex);
     break;
   case TLX_DB_KEY_OPERATOR:
     snprintf(text, sizeof text, "%s", parts.name);

@@ -23,6 +23,7 @@ enum tlx_db_key_layout {
   TLX_DB_KEY_NODE,        /* folded node name, NUL, id[32] */
   TLX_DB_KEY_SENSOR_NO,   /* id[32], u64be */
   TLX_DB_KEY_SENSOR_RULE, /* id[32], rule id[32] */
+  TLX_DB_KEY_TOKEN_USE,   /* token id[32], 32 bytes */
   TLX_DB_KEY_OPERATOR,    /* name[32] */
   TLX_DB_KEY_REQUEST,     /* name[32], request id[64] */
   TLX_DB_KEY_REQUEST_TIME /* name[32], u64be milliseconds, request id[64] */
@@ -50,6 +51,10 @@ bool tlx_db_key_sensor_no(const char *sensor_id, uint64_t number, struct tlx_db_
 /* Sensor and rule: all rules of one sensor stand together, ascending by their id. |rule_id| NULL
  * gives the common prefix of them. */
 bool tlx_db_key_sensor_rule(const char *sensor_id, const char *rule_id, struct tlx_db_key *ret_key);
+/* Token and the SHA-256 of the key that used it: all uses of one token stand together. |key_hash|
+ * NULL gives the common prefix of them. */
+bool tlx_db_key_token_use(const char *token_id, const uint8_t key_hash[32],
+                          struct tlx_db_key *ret_key);
 /* An operator's name, at most 32 bytes; also the prefix of all its requests. */
 bool tlx_db_key_operator(const char *name, struct tlx_db_key *ret_key);
 /* Operator and request id: where an answered change is looked up. */

@@ -206,6 +206,43 @@ static void check_serial(struct verify *v) {
   if (!is_deleted) expect_sensor(v, record->owner);
 }
 
+/* Kind of TokenRecord: telovix.v1.TokenKind, which the store does not see. */
+#define TOKEN_KIND_FLEET 2
+
+/* A fleet token has at most one entry in token_use for each use (a deleted sensor's is gone), and
+ * one for the last if that sensor is there. */
+static void check_token_uses(struct verify *v, const Telovix__Store__V1__TokenRecord *record) {
+  struct tlx_cursor cursor TLX_AUTOCURSOR = {0};
+  struct tlx_db_key prefix, last, sensor;
+  uint64_t n = 0;
+  if (!tlx_db_key_token_use(record->token_id, NULL, &prefix)) return;
+  tlx_cursor_open(&cursor, v->txn, TLX_TABLE_TOKEN_USE);
+  for (bool on = tlx_cursor_seek(&cursor, &prefix); on; on = tlx_cursor_next(&cursor), n++)
+    /* KEY_LAYOUT: token_use starts with the token's id. */
+    if (!tlx_db_key_has_prefix(&cursor.key, &prefix, prefix.len)) break;
+  if (record->kind != TOKEN_KIND_FLEET) {
+    if (n) found(v, "no fleet token, and there are entries in token_use");
+    return;
+  }
+  if (n > record->uses)
+    found(v, "%u uses, and %llu entries in token_use", record->uses, (unsigned long long)n);
+  if (record->used_by_key_hash.len == 32 && tlx_db_key_id(record->used_by_sensor_id, &sensor) &&
+      tlx_table_has(v->txn, TLX_TABLE_SENSOR, &sensor) &&
+      tlx_db_key_token_use(record->token_id, record->used_by_key_hash.data, &last) &&
+      !tlx_table_has(v->txn, TLX_TABLE_TOKEN_USE, &last))
+    found(v, "the entry of its last use in token_use is missing");
+}
+
+static void check_token_use(struct verify *v) {
+  const Telovix__Store__V1__TokenUseRecord *record = own_record(v);
+  struct tlx_db_key key;
+  if (!record) return;
+  if (strcmp(record->token_id, v->parts.id) != 0) found(v, "the record is of another token");
+  if (!tlx_db_key_id(v->parts.id, &key) || !tlx_table_has(v->txn, TLX_TABLE_TOKEN_ID, &key))
+    found(v, "the token is missing");
+  expect_sensor(v, record->sensor_id);
+}
+
 static void check_token(struct verify *v) {
   const Telovix__Store__V1__TokenRecord *record = own_record(v);
   struct tlx_db_key key;
@@ -215,6 +252,7 @@ static void check_token(struct verify *v) {
   expect_number(v, TLX_TABLE_TOKEN_ID, key_ok, &key, v->parts.number);
   key_ok = tlx_db_key_blob(record->secret_hash.data, record->secret_hash.len, &key);
   expect_number(v, TLX_TABLE_TOKEN_HASH, key_ok, &key, v->parts.number);
+  check_token_uses(v, record);
   if (*record->sensor_id) expect_sensor(v, record->sensor_id);
   if (*record->used_by_sensor_id) expect_sensor(v, record->used_by_sensor_id);
 }
@@ -406,6 +444,7 @@ static void (*const checks[TLX_TABLE_COUNT])(struct verify *v) = {
     [TLX_TABLE_TOKEN] = check_token,
     [TLX_TABLE_TOKEN_HASH] = check_token_index,
     [TLX_TABLE_TOKEN_ID] = check_token_index,
+    [TLX_TABLE_TOKEN_USE] = check_token_use,
     [TLX_TABLE_ORDER] = check_order,
     [TLX_TABLE_ORDER_ID] = check_order_id,
     [TLX_TABLE_ORDER_SENSOR] = check_order_of_sensor,

@@ -15,10 +15,11 @@
   X(QUEUED, 1, "queued")                                                                           \
   X(DELIVERED, 2, "delivered")                                                                     \
   X(STILL_ALIVE, 3, "still_alive")                                                                 \
-  X(KILLED, 4, "killed") X(ALREADY_GONE, 5, "already_gone")                                        \
-      X(IDENTITY_MISMATCH, 6, "identity_mismatch") X(PROTECTED, 7, "protected")                    \
-          X(FAILED, 8, "failed") X(EXPIRED, 9, "expired") X(CANCELLED, 10, "cancelled")            \
-              X(RESULT_UNKNOWN, 11, "result_unknown")
+  X(KILLED, 4, "killed")                                                                           \
+  X(ALREADY_GONE, 5, "already_gone")                                                               \
+  X(IDENTITY_MISMATCH, 6, "identity_mismatch") X(PROTECTED, 7, "protected") X(FAILED, 8, "failed") \
+      X(EXPIRED, 9, "expired") X(CANCELLED, 10, "cancelled")                                       \
+          X(RESULT_UNKNOWN, 11, "result_unknown")
 enum tlx_order_state {
 #define X(name, number, text) TLX_ORDER_##name = (number),
   TLX_ORDER_STATE_MAP(X)

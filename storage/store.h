@@ -18,8 +18,9 @@ struct tlx_store_facts {
 };
 #define TLX_STORE_MAP_SIZE_DEFAULT (16ull << 30)
 /* 2: with rules and events; 3: with containments, which an older Console would take for blocked
- * files. */
-#define TLX_STORE_SCHEMA 3
+ * files; 4: with uses of fleet tokens, and with certificates that are good beside the current one,
+ * which an older Console would never end. */
+#define TLX_STORE_SCHEMA 4
 
 /* Makes |folder| (0700) and an empty store in it, in one step: after a crash there is none or a
  * whole one. |map_size| 0 = default. -EEXIST when there is one, -EINVAL for missing facts. */

@@ -34,6 +34,7 @@ CHECK_RECORD(Telovix__Store__V1__MetaRecord);
 CHECK_RECORD(Telovix__Store__V1__SensorRecord);
 CHECK_RECORD(Telovix__Store__V1__SerialRecord);
 CHECK_RECORD(Telovix__Store__V1__TokenRecord);
+CHECK_RECORD(Telovix__Store__V1__TokenUseRecord);
 CHECK_RECORD(Telovix__Store__V1__OrderRecord);
 CHECK_RECORD(Telovix__Store__V1__AuditRecord);
 CHECK_RECORD(Telovix__Store__V1__OperatorRecord);
@@ -53,9 +54,11 @@ static const struct blob_rule {
     RULE(META, MetaRecord, epoch, 16, false),
     RULE(SENSOR, SensorRecord, boot_id, 16, true),
     RULE(SENSOR, SensorRecord, serial, 16, true),
+    RULE(SENSOR, SensorRecord, previous_serial, 16, true),
     RULE(SENSOR, SensorRecord, desired_digest, 32, true),
     RULE(SENSOR, SensorRecord, event_stream, 16, true),
     RULE(SENSOR, SensorRecord, lifted_epoch, 16, true),
+    RULE(SERIAL, SerialRecord, key_hash, 32, true),
     RULE(TOKEN, TokenRecord, secret_hash, 32, false),
     RULE(TOKEN, TokenRecord, used_by_key_hash, 32, true),
     RULE(ORDER, OrderRecord, boot_id, 16, true),

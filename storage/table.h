@@ -15,7 +15,7 @@
 /* Name of the database, its key layout, its record (NULL = index), and the schema number of that
  * record. */
 #define TLX_TABLE_MAP(X)                                                                           \
-  X(META, "meta", TLX_DB_KEY_ID, &telovix__store__v1__meta_record__descriptor, 3)                  \
+  X(META, "meta", TLX_DB_KEY_ID, &telovix__store__v1__meta_record__descriptor, 4)                  \
   X(SENSOR, "sensor", TLX_DB_KEY_ID, &telovix__store__v1__sensor_record__descriptor, 1)            \
   X(SENSOR_NODE, "sensor_node", TLX_DB_KEY_NODE, NULL, 0)                                          \
   X(SERIAL, "serial", TLX_DB_KEY_SERIAL, &telovix__store__v1__serial_record__descriptor, 1)        \
@@ -34,7 +34,9 @@
   X(RULE, "rule", TLX_DB_KEY_SENSOR_RULE, &telovix__store__v1__rule_record__descriptor, 1)         \
   X(RULE_ID, "rule_id", TLX_DB_KEY_ID, NULL, 0)                                                    \
   X(EVENT, "event", TLX_DB_KEY_NUMBER, &telovix__store__v1__event_record__descriptor, 1)           \
-  X(EVENT_SENSOR, "event_sensor", TLX_DB_KEY_SENSOR_NO, NULL, 0)
+  X(EVENT_SENSOR, "event_sensor", TLX_DB_KEY_SENSOR_NO, NULL, 0)                                   \
+  X(TOKEN_USE, "token_use", TLX_DB_KEY_TOKEN_USE,                                                  \
+    &telovix__store__v1__token_use_record__descriptor, 1)
 enum tlx_table {
 #define X(table, name, layout, record, schema) TLX_TABLE_##table,
   TLX_TABLE_MAP(X)

@@ -81,6 +81,19 @@ void tlx_token_put(struct tlx_txn *txn, const Telovix__Store__V1__TokenRecord *r
   tlx_table_put(txn, TLX_TABLE_TOKEN, &key, &record->base);
 }
 
+static void remove_uses(struct tlx_txn *txn, const char *token_id) {
+  struct tlx_cursor cursor TLX_AUTOCURSOR = {0};
+  struct tlx_db_key prefix;
+  if (!tlx_db_key_token_use(token_id, NULL, &prefix)) return;
+  tlx_cursor_open(&cursor, txn, TLX_TABLE_TOKEN_USE);
+  for (bool on = tlx_cursor_seek(&cursor, &prefix); on; on = tlx_cursor_next(&cursor)) {
+    /* KEY_LAYOUT: token_use starts with the token's id. */
+    if (!tlx_db_key_has_prefix(&cursor.key, &prefix, prefix.len)) break;
+    struct tlx_db_key key = cursor.key;
+    tlx_table_remove(txn, TLX_TABLE_TOKEN_USE, &key);
+  }
+}
+
 void tlx_token_remove(struct tlx_txn *txn, const Telovix__Store__V1__TokenRecord *record) {
   struct tlx_db_key key, id_key, hash_key;
   tlx_db_key_number(record->token_no, &key);
@@ -91,6 +104,7 @@ void tlx_token_remove(struct tlx_txn *txn, const Telovix__Store__V1__TokenRecord
     return;
   }
   if (!index_keys(txn, stored, &id_key, &hash_key)) return;
+  remove_uses(txn, stored->token_id);
   tlx_table_remove(txn, TLX_TABLE_TOKEN, &key);
   tlx_table_remove(txn, TLX_TABLE_TOKEN_ID, &id_key);
   tlx_table_remove(txn, TLX_TABLE_TOKEN_HASH, &hash_key);
@@ -110,5 +124,42 @@ void tlx_token_each(struct tlx_txn *txn, uint64_t before_no,
   for (bool on = tlx_cursor_seek_before(&cursor, &before); on; on = tlx_cursor_prev(&cursor)) {
     const Telovix__Store__V1__TokenRecord *record = tlx_cursor_record(&cursor);
     if (!record || !cb(arg, record)) break;
+  }
+}
+
+/* ---- uses of fleet tokens ---- */
+
+Telovix__Store__V1__TokenUseRecord *tlx_token_use_get(struct tlx_txn *txn, const char *token_id,
+                                                      const uint8_t key_hash[32]) {
+  struct tlx_db_key key;
+  return tlx_db_key_token_use(token_id, key_hash, &key)
+             ? tlx_table_get(txn, TLX_TABLE_TOKEN_USE, &key, NULL)
+             : NULL;
+}
+
+void tlx_token_use_put(struct tlx_txn *txn, const uint8_t key_hash[32],
+                       const Telovix__Store__V1__TokenUseRecord *record) {
+  struct tlx_db_key key, token;
+  if (!tlx_db_key_token_use(record->token_id, key_hash, &key) ||
+      !tlx_db_key_id(record->token_id, &token)) {
+    tlx_txn_fail(txn, -EINVAL);
+    return;
+  }
+  if (!tlx_table_has(txn, TLX_TABLE_TOKEN_ID, &token)) {
+    tlx_txn_fail(txn, TLX_E_NOT_FOUND);
+    return;
+  }
+  tlx_table_put(txn, TLX_TABLE_TOKEN_USE, &key, &record->base);
+}
+
+void tlx_token_use_forget(struct tlx_txn *txn, const char *sensor_id) {
+  struct tlx_cursor cursor TLX_AUTOCURSOR = {0};
+  tlx_cursor_open(&cursor, txn, TLX_TABLE_TOKEN_USE);
+  for (bool on = tlx_cursor_first(&cursor); on; on = tlx_cursor_next(&cursor)) {
+    const Telovix__Store__V1__TokenUseRecord *record = tlx_cursor_record(&cursor);
+    if (!record) break;
+    if (strcmp(record->sensor_id, sensor_id) != 0) continue;
+    struct tlx_db_key key = cursor.key;
+    tlx_table_remove(txn, TLX_TABLE_TOKEN_USE, &key);
   }
 }

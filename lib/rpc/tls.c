@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "common/err.h"
+#include "common/text.h"
 #include "rpc/tls_int.h"
 
 /* Ciphertext of one connection that may wait; more than conn.c ever hands over or leaves at once.
@@ -57,6 +58,10 @@ static int judge(struct tlx_tls *tls) {
   uint64_t wall_ms = ctx->wall_ms(ctx->wall_arg);
   err = tlx_ca_bundle_check(ctx->ca, &leaf,
                             ctx->server ? TLX_PRINCIPAL_SENSOR : TLX_PRINCIPAL_CONSOLE, wall_ms);
+  tls->judged_wall_ms = wall_ms;
+  tls->limit_wall_ms = err == TLX_E_CERT_EXPIRED         ? leaf.not_after_wall_ms
+                       : err == TLX_E_CERT_NOT_YET_VALID ? leaf.not_before_wall_ms
+                                                         : 0;
   /* A client with an expired leaf gets through, so that it can be told so per call. Only the leaf.
    */
   if (err == TLX_E_CERT_EXPIRED && ctx->server &&
@@ -78,7 +83,8 @@ static bool is_date_error(int error) {
 int tlx_tls_verify(int preverify, WOLFSSL_X509_STORE_CTX *store) {
   struct tlx_tls *tls = store->userCtx;
   if (!tls) return 0;
-  /* The library also asks about a client that sent none; whether it needs one is decided per call. */
+  /* The library also asks about a client that sent none; whether it needs one is decided per call.
+   */
   if (tls->ctx->server && store->totalCerts == 0) return 1;
   if (store->error_depth != 0) {
     /* Certificates that the peer sent along: only the leaf's own issuer from our bundle counts,
@@ -127,6 +133,33 @@ static const char *alert_words(int code) {
   }
 }
 
+/* Which of two clocks is wrong only people can see: both times are named. */
+static void add_times(struct tlx_tls *tls) {
+  char limit[TLX_TIME_TEXT_MAX], now[TLX_TIME_TEXT_MAX];
+  size_t len = strlen(tls->error);
+  if (!tls->limit_wall_ms) return;
+  tlx_time_format(tls->limit_wall_ms, limit);
+  tlx_time_format(tls->judged_wall_ms, now);
+  snprintf(tls->error + len, sizeof tls->error - len, ": it %s at %s, and our clock says %s",
+           tls->verdict == TLX_E_CERT_EXPIRED ? "ended" : "begins", limit, now);
+}
+
+static bool is_about_certificate(int alert) {
+  return alert >= 42 && alert <= 48;
+}
+
+static void add_own_times(struct tlx_tls *tls) {
+  const struct tlx_tls_ctx *ctx = tls->ctx;
+  char start[TLX_TIME_TEXT_MAX], end[TLX_TIME_TEXT_MAX], now[TLX_TIME_TEXT_MAX];
+  size_t len = strlen(tls->error);
+  if (!ctx->own_not_after_wall_ms) return;
+  tlx_time_format(ctx->own_not_before_wall_ms, start);
+  tlx_time_format(ctx->own_not_after_wall_ms, end);
+  tlx_time_format(ctx->wall_ms(ctx->wall_arg), now);
+  snprintf(tls->error + len, sizeof tls->error - len,
+           "; ours begins at %s and ends at %s, and our clock says %s", start, end, now);
+}
+
 static int fail(struct tlx_tls *tls, int ret, int err, const char *what) {
   WOLFSSL_ALERT_HISTORY alerts = {{0}, {0}};
   char library[WOLFSSL_MAX_ERROR_SZ] = "";
@@ -135,12 +168,14 @@ static int fail(struct tlx_tls *tls, int ret, int err, const char *what) {
   if (tls->verdict) {
     snprintf(tls->error, sizeof tls->error, "the peer's certificate was refused: %s",
              tlx_err_text(tls->verdict));
+    add_times(tls);
     return tls->verdict;
   }
   if (wolfSSL_get_alert_history(tls->ssl, &alerts) == WOLFSSL_SUCCESS &&
       alerts.last_rx.level == alert_fatal) {
     snprintf(tls->error, sizeof tls->error, "the peer ended the connection with TLS alert %d (%s)",
              alerts.last_rx.code, alert_words(alerts.last_rx.code));
+    if (is_about_certificate(alerts.last_rx.code)) add_own_times(tls);
     return err;
   }
   if (code == UNKNOWN_ALPN_PROTOCOL_NAME_E) {

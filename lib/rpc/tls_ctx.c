@@ -16,7 +16,8 @@ static uint64_t system_wall_ms(void *arg) {
   return tlx_wall_ms(tlx_clock_system());
 }
 
-static int load_identity(const struct tlx_tls_options *options, WOLFSSL_CTX *wolf) {
+static int load_identity(const struct tlx_tls_options *options, struct tlx_tls_ctx *ctx) {
+  WOLFSSL_CTX *wolf = ctx->wolf;
   struct tlx_buf pem = {0}, key = {0};
   struct tlx_cert leaf;
   struct tlx_bytes own = tlx_key_spki(options->key);
@@ -26,6 +27,8 @@ static int load_identity(const struct tlx_tls_options *options, WOLFSSL_CTX *wol
   /* The library's own check says yes to a foreign key. */
   if (leaf.spki.len != own.len || memcmp(leaf.spki.data, own.data, own.len) != 0)
     return TLX_E_KEY_MISMATCH;
+  ctx->own_not_before_wall_ms = leaf.not_before_wall_ms;
+  ctx->own_not_after_wall_ms = leaf.not_after_wall_ms;
   for (size_t i = 0; !err && i < options->n_chain; i++)
     err = tlx_cert_format_pem(options->chain[i], &pem);
   if (!err) err = tlx_key_format_der(options->key, &key);
@@ -67,7 +70,7 @@ static int configure(const struct tlx_tls_options *options, struct tlx_tls_ctx *
   wolfSSL_CTX_set_verify(ctx->wolf, WOLFSSL_VERIFY_PEER, tlx_tls_verify);
   wolfSSL_CTX_SetIORecv(ctx->wolf, tlx_tls_io_recv);
   wolfSSL_CTX_SetIOSend(ctx->wolf, tlx_tls_io_send);
-  int err = options->key ? load_identity(options, ctx->wolf) : 0;
+  int err = options->key ? load_identity(options, ctx) : 0;
   if (!err && options->ca) err = load_trust(options, ctx);
   return err;
 }

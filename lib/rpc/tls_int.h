@@ -10,7 +10,7 @@
  * includes the library. */
 
 #define TLS_CHAIN_MAX 8u
-#define TLS_ERROR_LEN 256u
+#define TLS_ERROR_LEN 384u
 
 struct tlx_tls_ctx {
   unsigned n_refs;
@@ -18,6 +18,8 @@ struct tlx_tls_ctx {
   WOLFSSL_CTX *wolf;
   struct tlx_ca_bundle *ca; /* own copy; NULL for a probe */
   char server_uri[256];     /* empty = any */
+  /* Of our own leaf, to be named when the peer refuses it; 0 = we show none. */
+  uint64_t own_not_before_wall_ms, own_not_after_wall_ms;
   uint64_t (*wall_ms)(void *arg);
   void *wall_arg;
 };
@@ -29,6 +31,8 @@ struct tlx_tls {
   size_t in_at;           /* of |in|, already read by the library */
   bool ready;
   int verdict; /* our own judgement of the peer's certificate, 0 = fine or none yet */
+  /* The time at which it was judged, and the limit that it passed: of a verdict about dates. */
+  uint64_t judged_wall_ms, limit_wall_ms;
   struct tlx_buf chain_der;
   struct tlx_bytes chain[TLS_CHAIN_MAX];
   size_t n_chain;

@@ -186,6 +186,10 @@ static void use(struct tlx_txn *txn, enum tlx_table table, const uint8_t *data, 
     tlx_token_add(txn, (void *)record);
     tlx_token_put(txn, (void *)record);
     tlx_token_remove(txn, (void *)record);
+  } else if (table == TLX_TABLE_TOKEN_USE) {
+    uint8_t hash[32] = {1};
+    tlx_token_use_put(txn, hash, (void *)record);
+    tlx_token_use_forget(txn, ((Telovix__Store__V1__TokenUseRecord *)record)->sensor_id);
   } else if (table == TLX_TABLE_ORDER) {
     Telovix__Store__V1__OrderRecord *order = (void *)record;
     unsigned wanted = order->state;

@@ -14,6 +14,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -67,6 +68,21 @@ class Cgroup:
                 os.kill(int(pid), signal.SIGKILL)
         wait_for(lambda: not (self.path / "cgroup.procs").read_text().strip(), "test cgroup is empty")
         self.path.rmdir()
+
+
+class WallClock:
+    """A wall clock that is wrong by as much as the test says, for the processes that get `env`; a build that is not a
+    release follows it while it runs."""
+
+    def __init__(self, folder):
+        self.path = pathlib.Path(folder) / f"clock-{uuid.uuid4().hex[:6]}"
+        self.path.write_bytes(bytes(8))
+        self.env = {"TELOVIX_TEST_CLOCK": str(self.path)}
+
+    def set(self, days=0, seconds=0):
+        """In place: the processes have it mapped."""
+        with open(self.path, "r+b") as file:
+            file.write(int((days * 86400 + seconds) * 1000).to_bytes(8, sys.byteorder, signed=True))
 
 
 class Daemon:
@@ -188,15 +204,16 @@ class Fleet:
         self.daemons.append(self.console)
         return self.console
 
-    def enroll(self, name, token=None, extra=(), check=True):
+    def enroll(self, name, token=None, extra=(), check=True, env=None, state=None, console=None):
         """Runs `telovix-sensor enroll`; returns the completed process and the state folder."""
-        state = self.folder / f"state-{name}"
+        state = state or self.folder / f"state-{name}"
         if token is None:
             token = json.loads(self.ctl("-o", "json", "token", "create").stdout)
         result = subprocess.run(
-            [BUILD / "sensor/telovix-sensor", "enroll", "--console", self.console.address, "--ca-cert-hash",
+            [BUILD / "sensor/telovix-sensor", "enroll", "--console", console or self.console.address, "--ca-cert-hash",
              token["caCertHash"], "--token", token["token"], "--node-name", name, "--state", state, *extra],
-            capture_output=True, text=True, env={**os.environ, **SANITIZERS, **self.env}, timeout=60)
+            capture_output=True, text=True, env={**os.environ, **SANITIZERS, **self.env, **(env or {})}, timeout=60)
+        assert not SANITIZER_WORDS.search(result.stderr), result.stderr
         if check:
             assert result.returncode == 0, result.stderr + result.stdout
         return result, state
@@ -241,7 +258,7 @@ class Fleet:
         result = subprocess.run(
             [BUILD / "client/telovixctl", "--profile", profile or self.profile, "--console", self.console.address,
              *[str(word) for word in words]], capture_output=True, text=True, timeout=timeout,
-            env={**os.environ, **SANITIZERS, **(env or {})})
+            env={**os.environ, **SANITIZERS, **self.env, **(env or {})})
         assert not SANITIZER_WORDS.search(result.stderr), result.stderr
         if check:
             assert result.returncode == 0, f"{words}: {result.returncode}\n{result.stderr}{result.stdout}"

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "telovix/v1/audit.pb-c.h"
+#include "telovix/v1/token.pb-c.h"
 #include "telovix/v1/types.pb-c.h"
 
 #define ALL                                                                                        \
@@ -246,4 +247,18 @@ Test(args, entries_are_further_words) {
   expect_wrong(parse_groups(ARGS_ENTRIES, 2, words), "one word too many");
   words[1] = NULL;
   expect_wrong(parse_groups(ARGS_ENTRIES, 2, words), "a word is missing");
+}
+
+Test(args, tokens) {
+  cr_assert_eq(PARSE(ARGS_TOKEN, 0, "--kind", "fleet", "--max-uses", "100000", "--expires=730d"),
+               0);
+  cr_assert_eq(args.token_kind, TELOVIX__V1__TOKEN_KIND__TOKEN_KIND_FLEET);
+  cr_assert_eq(args.max_uses, 100000);
+  cr_assert_eq(args.life_ms, 730ull * 24 * 3600 * 1000);
+  cr_assert_eq(PARSE(ARGS_TOKEN, 0, "--kind=one-time", "--reenroll", "web-1"), 0);
+  cr_assert_eq(args.token_kind, TELOVIX__V1__TOKEN_KIND__TOKEN_KIND_ONE_TIME);
+  cr_assert_str_eq(args.reenroll, "web-1");
+  expect_wrong(PARSE(ARGS_TOKEN, 0, "--kind", "reenrollment"), "--reenroll SENSOR is for");
+  expect_wrong(PARSE(ARGS_TOKEN, 0, "--max-uses", "0"), "from 1 to 100000");
+  expect_wrong(PARSE(ARGS_TOKEN, 0, "--max-uses", "100001"), "from 1 to 100000");
 }

@@ -267,6 +267,24 @@ Test(beat, facts) {
   op_report_free(op);
 }
 
+Test(beat, renewal) {
+  Telovix__Store__V1__SensorRecord record = TELOVIX__STORE__V1__SENSOR_RECORD__INIT;
+  char text[RENEWAL_ERROR_MAX + 1];
+  cr_assert_not(beat_renewal_differs(&request, &record));
+  record.renewal_error = (char *)"no room";
+  cr_assert(beat_renewal_differs(&request, &record), "it ended");
+  request.renewal_error = (char *)"no room";
+  cr_assert_not(beat_renewal_differs(&request, &record));
+  memset(text, 'x', sizeof text);
+  text[RENEWAL_ERROR_MAX - 1] = 0;
+  request.event_stream.len = 0;
+  request.renewal_error = text;
+  cr_assert_str_eq(fault(), "");
+  text[RENEWAL_ERROR_MAX - 1] = 'x';
+  text[RENEWAL_ERROR_MAX] = 0;
+  cr_assert_str_eq(fault(), "renewal_error");
+}
+
 /* ---- hazards, and the end of a lift ---- */
 
 Test(beat, hazards) {

@@ -8,6 +8,8 @@
 #include "console/op_audit.h"
 #include "console/op_token.h"
 #include "fixture_op.h"
+#include "pki/cert.h"
+#include "pki/key.h"
 #include "storage/sensor_tbl.h"
 
 #define TOKEN "token_1111111111111111"
@@ -16,18 +18,60 @@ static void pack_nothing(const struct op *op, struct tlx_buf *buf) {
   tlx_buf_add_text(buf, "the secret");
 }
 
-static void create_token(struct fixture *fx, const char *node_name) {
+/* A certificate whose serial number begins with |serial|. */
+static void make_cert(uint8_t serial, struct tlx_buf *ret_der) {
+  static struct tlx_key *key;
+  if (!key) cr_assert_eq(tlx_key_new(&key), 0);
+  struct tlx_cert_template template = {.profile = TLX_CERT_CLIENT,
+                                       .serial = {serial},
+                                       .subject_cn = "x",
+                                       .issuer_cn = "ca",
+                                       .not_before_wall_ms = FIXTURE_WALL_MS,
+                                       .not_after_wall_ms = FIXTURE_WALL_MS + 1000000,
+                                       .subject_spki = tlx_key_spki(key),
+                                       .issuer_spki = tlx_key_spki(key)};
+  cr_assert_eq(tlx_cert_issue(&template, key, ret_der), 0);
+}
+
+static uint8_t serial_of(const struct tlx_buf *der) {
+  struct tlx_cert cert;
+  cr_assert_eq(tlx_cert_parse((struct tlx_bytes){der->data, der->len}, &cert), 0);
+  return cert.serial[0];
+}
+
+/* Kind, cap and the sensor of a re-enrollment. */
+static struct op_token_create *token_op(const char *node_name, uint32_t kind, uint32_t max_uses,
+                                        const char *sensor, const char *role) {
   struct op_token_create *op = calloc(1, sizeof *op);
   op_fixture_actor(&op->op, FIXTURE_WALL_MS);
+  strcpy(op->op.actor.role, role);
   op->op.run = op_token_create_run;
   strcpy(op->token_id, TOKEN);
   op->secret_hash[0] = 9;
-  op->kind = 1;
+  op->kind = kind;
+  op->max_uses = max_uses;
   strcpy(op->node_name, node_name);
-  strcpy(op->labels[0].key, "env");
-  strcpy(op->labels[0].value, "prod");
-  op->n_labels = 1;
+  strcpy(op->sensor, sensor);
+  if (kind != 3) {
+    strcpy(op->labels[0].key, "env");
+    strcpy(op->labels[0].value, "prod");
+    op->n_labels = 1;
+  }
   op->expires_wall_ms = FIXTURE_WALL_MS + 900000;
+  return op;
+}
+
+static void create(struct fixture *fx, uint32_t kind, uint32_t max_uses, const char *sensor,
+                   const char *role, const char *reason) {
+  struct op_token_create *op = token_op("", kind, max_uses, sensor, role);
+  op_fixture_run(fx, &op->op);
+  cr_assert_str_eq(op->op.status.reason, reason, "%s", op->op.status.message);
+  op_fixture_expect_audit(fx, "enrollment_token_created", !*reason, reason);
+  free(op);
+}
+
+static void create_token(struct fixture *fx, const char *node_name) {
+  struct op_token_create *op = token_op(node_name, 1, 1, "", "operator");
   op_fixture_run(fx, &op->op);
   cr_assert_eq(op->op.status.code, TLX_GRPC_OK, "%s", op->op.status.message);
   free(op);
@@ -46,26 +90,48 @@ static struct op_enroll *enroll_op(const char *sensor_id, uint8_t key, uint64_t 
   strcpy(op->labels[1].key, "rack");
   strcpy(op->labels[1].value, "7");
   op->n_labels = 2;
-  op->serial[0] = key;
+  /* Another serial with each try, and never that of the key. */
+  static uint8_t next = 0x20;
+  op->serial[0] = next++;
   op->not_after_wall_ms = FIXTURE_WALL_MS + 1000000;
-  tlx_buf_add_text(&op->certificate, sensor_id);
+  make_cert(op->serial[0], &op->certificate);
   return op;
 }
 
-static void enroll(struct fixture *fx, const char *sensor_id, uint8_t key, uint64_t after_ms,
-                   const char *reason, const char *gets) {
-  struct op_enroll *op = enroll_op(sensor_id, key, after_ms);
+static bool last_replaced;
+
+/* Runs |op|; |gets| is the sensor that it must become, NULL for a refusal. Returns the first byte
+ * of the serial that was given. */
+static uint8_t run_enroll(struct fixture *fx, struct op_enroll *op, const char *reason,
+                          const char *gets, const char *action) {
+  uint8_t serial = 0;
   op_fixture_run(fx, &op->op);
   cr_assert_str_eq(op->op.status.reason, reason, "%s", op->op.status.message);
   if (gets) {
     cr_assert_str_eq(op->sensor_id, gets);
-    cr_assert_eq(op->certificate.len, strlen(gets));
-    cr_assert_arr_eq(op->certificate.data, gets, strlen(gets));
-    op_fixture_expect_audit(fx, "sensor_enrolled", true, "web-1");
+    serial = serial_of(&op->certificate);
+    op_fixture_expect_audit(fx, action, true, "web-1");
   } else {
     op_fixture_expect_audit(fx, "enrollment_failed", false, reason);
   }
+  last_replaced = op->has_replaced;
   op_enroll_free(op);
+  cr_assert_eq(fixture_verify(fx, NULL), 0);
+  return serial;
+}
+
+static uint8_t enroll(struct fixture *fx, const char *sensor_id, uint8_t key, uint64_t after_ms,
+                      const char *reason, const char *gets) {
+  return run_enroll(fx, enroll_op(sensor_id, key, after_ms), reason, gets, "sensor_enrolled");
+}
+
+static uint32_t state_of(struct fixture *fx, uint8_t first) {
+  const uint8_t serial[16] = {first};
+  struct tlx_txn *txn = fixture_read(fx);
+  const Telovix__Store__V1__SerialRecord *record = tlx_serial_get(txn, serial);
+  uint32_t state = record ? record->state : 0;
+  fixture_commit(txn);
+  return state;
 }
 
 Test(op_identity, one_token_one_sensor) {
@@ -73,17 +139,17 @@ Test(op_identity, one_token_one_sensor) {
   fixture_init(&fx);
   enroll(&fx, SENSOR_A, 1, 0, "token_unknown", NULL);
   create_token(&fx, "");
-  enroll(&fx, SENSOR_A, 1, 0, "", SENSOR_A);
+  uint8_t first = enroll(&fx, SENSOR_A, 1, 0, "", SENSOR_A);
   struct tlx_txn *txn = fixture_read(&fx);
   const Telovix__Store__V1__SensorRecord *sensor = tlx_sensor_get(txn, SENSOR_A);
   cr_assert_eq(sensor->trust_state, OP_TRUST_BOOTSTRAP_PENDING);
   cr_assert_eq(sensor->n_labels, 2);
   cr_assert_str_eq(sensor->labels[0]->value, "prod", "the token's labels win");
-  uint8_t serial[16] = {1};
+  uint8_t serial[16] = {first};
   cr_assert_str_eq(tlx_serial_get(txn, serial)->owner, SENSOR_A);
   fixture_commit(txn);
   /* A lost reply: the same key gets the same identity, and no second sensor. */
-  enroll(&fx, SENSOR_B, 1, 1000, "", SENSOR_A);
+  cr_assert_eq(enroll(&fx, SENSOR_B, 1, 1000, "", SENSOR_A), first);
   txn = fixture_read(&fx);
   cr_assert_null(tlx_sensor_get(txn, SENSOR_B));
   fixture_commit(txn);
@@ -115,6 +181,177 @@ Test(op_identity, bound_to_a_node) {
   cr_assert_str_eq(op->op.status.reason, "token_wrong_node");
   op_enroll_free(op);
   enroll(&fx, SENSOR_A, 1, 0, "", SENSOR_A);
+}
+
+/* ---- fleet tokens ---- */
+
+Test(op_identity, a_fleet_token_enrolls_up_to_its_cap) {
+  FIXTURE fx;
+  fixture_init(&fx);
+  create(&fx, 2, 2, "", "operator", "role_too_low");
+  create(&fx, 2, 2, "", "admin", "");
+  uint8_t a = enroll(&fx, SENSOR_A, 1, 0, "", SENSOR_A);
+  uint8_t b = enroll(&fx, SENSOR_B, 2, 0, "", SENSOR_B);
+  enroll(&fx, "sensor_cccccccccccccccc", 3, 0, "token_used", NULL);
+  /* Both keys may ask again within its life, and cost no use. */
+  cr_assert_eq(enroll(&fx, "sensor_cccccccccccccccc", 1, 800000, "", SENSOR_A), a);
+  cr_assert_eq(enroll(&fx, "sensor_cccccccccccccccc", 2, 800000, "", SENSOR_B), b);
+  enroll(&fx, SENSOR_A, 1, 900000, "token_expired", NULL);
+  struct tlx_txn *txn = fixture_read(&fx);
+  cr_assert_eq(tlx_token_get(txn, TOKEN)->uses, 2);
+  cr_assert_eq(token_status(tlx_token_get(txn, TOKEN), FIXTURE_WALL_MS), 2);
+  cr_assert_str_eq(tlx_sensor_get(txn, SENSOR_B)->labels[0]->value, "prod");
+  fixture_commit(txn);
+}
+
+/* What is given again must be taken: else the answer would be a lie. */
+Test(op_identity, what_is_good_no_more_is_not_given_again) {
+  FIXTURE fx;
+  fixture_init(&fx);
+  create_token(&fx, "");
+  const uint8_t serial[16] = {enroll(&fx, SENSOR_A, 1, 0, "", SENSOR_A)};
+  struct tlx_txn *txn = fixture_write(&fx);
+  Telovix__Store__V1__SerialRecord *record = tlx_serial_get(txn, serial);
+  record->state = TLX_SERIAL_SUPERSEDED;
+  tlx_serial_put(txn, serial, record);
+  fixture_commit(txn);
+  enroll(&fx, SENSOR_B, 1, 0, "token_used", NULL);
+  txn = fixture_write(&fx);
+  record = tlx_serial_get(txn, serial);
+  record->state = TLX_SERIAL_GOOD;
+  tlx_serial_put(txn, serial, record);
+  Telovix__Store__V1__SensorRecord *sensor = tlx_sensor_get(txn, SENSOR_A);
+  sensor->trust_state = OP_TRUST_REVOKED;
+  tlx_sensor_put(txn, sensor);
+  fixture_commit(txn);
+  enroll(&fx, SENSOR_B, 1, 0, "token_used", NULL);
+}
+
+/* ---- re-enrollment ---- */
+
+#define OLD 0x10
+#define OLDER 0x11
+
+/* A known sensor with labels, two good certificates, and marks of an unhappy life. */
+static void know(struct fixture *fx, uint32_t trust_state, uint32_t serial_state) {
+  static uint8_t old[16] = {OLD}, older[16] = {OLDER};
+  op_fixture_sensor(fx, SENSOR_A, "Web-1");
+  struct tlx_txn *txn = fixture_write(fx);
+  Telovix__Store__V1__SensorRecord *sensor = tlx_sensor_get(txn, SENSOR_A);
+  Telovix__Store__V1__Label label = TELOVIX__STORE__V1__LABEL__INIT, *labels[] = {&label};
+  label.key = (char *)"env";
+  label.value = (char *)"old";
+  sensor->labels = labels;
+  sensor->n_labels = 1;
+  sensor->trust_state = trust_state;
+  sensor->enrolled_wall_ms = 77;
+  sensor->disabled = true;
+  sensor->serial = (ProtobufCBinaryData){16, old};
+  sensor->previous_serial = (ProtobufCBinaryData){16, older};
+  sensor->clone_suspected_wall_ms = 5;
+  sensor->renewal_error = (char *)"no";
+  tlx_sensor_put(txn, sensor);
+  Telovix__Store__V1__SerialRecord record = TELOVIX__STORE__V1__SERIAL_RECORD__INIT;
+  record.kind = TLX_SERIAL_OF_SENSOR;
+  record.owner = (char *)SENSOR_A;
+  record.not_after_wall_ms = FIXTURE_WALL_MS + 1000;
+  record.state = serial_state;
+  tlx_serial_put(txn, old, &record);
+  tlx_serial_put(txn, older, &record);
+  fixture_commit(txn);
+}
+
+static struct op_enroll *again_op(uint8_t key, uint64_t after_ms) {
+  struct op_enroll *op = enroll_op("", key, after_ms);
+  /* As the handler: the check names the sensor, and then the certificate is signed. */
+  strcpy(op->host_sensor_id, SENSOR_A);
+  strcpy(op->sensor_id, SENSOR_A);
+  return op;
+}
+
+Test(op_identity, a_known_sensor_enrolls_again) {
+  FIXTURE fx;
+  fixture_init(&fx);
+  know(&fx, OP_TRUST_TRUSTED, TLX_SERIAL_GOOD);
+  create(&fx, 3, 0, "web-1", "operator", "");
+  uint8_t fresh = run_enroll(&fx, again_op(1, 0), "", SENSOR_A, "sensor_reenrolled");
+  struct tlx_txn *txn = fixture_read(&fx);
+  const Telovix__Store__V1__SensorRecord *sensor = tlx_sensor_get(txn, SENSOR_A);
+  cr_assert_eq(sensor->trust_state, OP_TRUST_ROTATED);
+  cr_assert_eq(sensor->serial.data[0], fresh);
+  cr_assert_eq(sensor->previous_serial.len, 0);
+  cr_assert_eq(sensor->clone_suspected_wall_ms, 0);
+  cr_assert_str_eq(sensor->renewal_error, "");
+  cr_assert_str_eq(sensor->labels[0]->value, "old", "labels are kept");
+  cr_assert_eq(sensor->n_labels, 1);
+  cr_assert_eq(sensor->enrolled_wall_ms, 77);
+  cr_assert(sensor->disabled);
+  cr_assert_str_eq(sensor->node_name, "Web-1");
+  const uint8_t serial[16] = {fresh};
+  cr_assert(tlx_serial_get(txn, serial)->unused);
+  fixture_commit(txn);
+  cr_assert_eq(state_of(&fx, OLD), TLX_SERIAL_SUPERSEDED, "at once");
+  cr_assert_eq(state_of(&fx, OLDER), TLX_SERIAL_SUPERSEDED);
+  cr_assert(last_replaced);
+  /* The lost reply, a second key. */
+  cr_assert_eq(run_enroll(&fx, again_op(1, 0), "", SENSOR_A, "sensor_reenrolled"), fresh);
+  cr_assert_not(last_replaced, "what is open now is the new one's");
+  run_enroll(&fx, again_op(2, 0), "token_used", NULL, "");
+}
+
+Test(op_identity, a_revoked_sensor_comes_back_by_an_admin) {
+  FIXTURE fx;
+  fixture_init(&fx);
+  know(&fx, OP_TRUST_REVOKED, TLX_SERIAL_REVOKED);
+  create(&fx, 3, 0, SENSOR_A, "operator", "role_too_low");
+  create(&fx, 3, 0, "nobody", "admin", "unknown_sensor");
+  create(&fx, 3, 0, SENSOR_A, "admin", "");
+  run_enroll(&fx, again_op(1, 0), "", SENSOR_A, "sensor_reenrolled");
+  cr_assert_eq(state_of(&fx, OLD), TLX_SERIAL_REVOKED, "the old ones stay what they are");
+  struct tlx_txn *txn = fixture_read(&fx);
+  cr_assert_eq(tlx_sensor_get(txn, SENSOR_A)->trust_state, OP_TRUST_ROTATED);
+  fixture_commit(txn);
+}
+
+Test(op_identity, a_token_is_for_its_sensor_alone) {
+  FIXTURE fx;
+  fixture_init(&fx);
+  know(&fx, OP_TRUST_TRUSTED, TLX_SERIAL_GOOD);
+  create(&fx, 3, 0, SENSOR_A, "operator", "");
+  struct op_enroll *op = again_op(1, 0);
+  strcpy(op->node_name, "web-2");
+  run_enroll(&fx, op, "token_wrong_node", NULL, "");
+  op = again_op(1, 0);
+  strcpy(op->host_sensor_id, SENSOR_B);
+  run_enroll(&fx, op, "token_wrong_sensor", NULL, "");
+  /* A host whose disk was replaced knows nothing of its sensor. */
+  op = again_op(1, 0);
+  op->host_sensor_id[0] = 0;
+  run_enroll(&fx, op, "", SENSOR_A, "sensor_reenrolled");
+}
+
+Test(op_identity, a_host_never_becomes_another_sensor) {
+  FIXTURE fx;
+  fixture_init(&fx);
+  know(&fx, OP_TRUST_TRUSTED, TLX_SERIAL_GOOD);
+  create_token(&fx, "");
+  run_enroll(&fx, again_op(1, 0), "token_wrong_sensor", NULL, "");
+  struct tlx_txn *txn = fixture_read(&fx);
+  cr_assert_eq(tlx_token_get(txn, TOKEN)->uses, 0, "the token is not spent");
+  fixture_commit(txn);
+}
+
+Test(op_identity, the_check_names_the_sensor) {
+  FIXTURE fx;
+  fixture_init(&fx);
+  know(&fx, OP_TRUST_TRUSTED, TLX_SERIAL_GOOD);
+  create(&fx, 3, 0, SENSOR_A, "operator", "");
+  struct op_enroll *op = enroll_op("", 1, 0);
+  struct tlx_txn *txn = fixture_read(&fx);
+  cr_assert(op_enroll_check(op, txn));
+  cr_assert_str_eq(op->sensor_id, SENSOR_A);
+  fixture_commit(txn);
+  op_enroll_free(op);
 }
 
 Test(op_token, revoke_and_status) {

@@ -7,6 +7,7 @@
 
 #include "../pki/fixture.h"
 #include "common/err.h"
+#include "common/text.h"
 #include "pki/identity.h"
 #include "rpc/tls_ctx.h"
 
@@ -158,11 +159,14 @@ static int server_verdict(enum tlx_cert_profile profile, int shift_days, bool fo
 }
 
 Test(tls, client_certificates) {
-  char told[256];
+  char told[512];
   cr_assert_eq(server_verdict(TLX_CERT_CLIENT, 0, false, told), 0);
   cr_assert_eq(server_verdict(TLX_CERT_CLIENT, -100, false, told), 0,
                "an expired one is told per call");
   cr_assert_eq(server_verdict(TLX_CERT_CLIENT, 100, false, told), TLX_E_CERT_NOT_YET_VALID);
+  cr_assert(strstr(told, "ours begins at ") && strstr(told, " and ends at ") &&
+                strstr(told, "our clock says "),
+            "which clock is wrong is for people to see: %s", told);
   cr_assert_eq(server_verdict(TLX_CERT_SERVER, 0, false, told), TLX_E_CERT_PURPOSE);
   cr_assert_eq(server_verdict(TLX_CERT_CLIENT, 0, true, told), TLX_E_CERT_UNTRUSTED);
   cr_assert(strstr(told, "certificate"), "the alert in words: %s", told);
@@ -188,6 +192,36 @@ Test(tls, the_client_checks_who_answers) {
   cr_assert_eq(client, TLX_E_CERT_UNTRUSTED);
   cr_assert_gt(strlen(tlx_tls_error(pair.client)), 0);
   fixture_ca_done(&other);
+  pair_done(&pair);
+}
+
+static uint64_t moved_wall_ms(void *arg) {
+  return now_wall_ms() + *(uint64_t *)arg;
+}
+
+/* A clock that is far ahead: refused, with the certificate's time and our own. */
+Test(tls, a_refusal_for_its_age_names_both_times) {
+  struct pair pair;
+  int client, server;
+  uint64_t by_ms = 400 * FIXTURE_DAY_MS;
+  char ends[TLX_TIME_TEXT_MAX];
+  struct tlx_cert leaf;
+  pair_init(&pair);
+  struct tlx_tls_options options = {
+      .ca = pair.ca.bundle, .server_uri = CONSOLE, .wall_ms = moved_wall_ms, .wall_arg = &by_ms};
+  struct tlx_tls_ctx *ctx;
+  cr_assert_eq(tlx_tls_ctx_new(&options, &ctx), 0);
+  pair_connect(&pair, ctx);
+  shake(&pair, 1 << 20, &client, &server);
+  cr_assert_eq(client, TLX_E_CERT_EXPIRED);
+  cr_assert_eq(tlx_cert_parse(
+                   (struct tlx_bytes){pair.server_leaf.der.data, pair.server_leaf.der.len}, &leaf),
+               0);
+  tlx_time_format(leaf.not_after_wall_ms, ends);
+  const char *said = tlx_tls_error(pair.client);
+  cr_assert(strstr(said, "is expired: it ended at ") && strstr(said, ends) &&
+                strstr(said, ", and our clock says "),
+            "%s", said);
   pair_done(&pair);
 }
 

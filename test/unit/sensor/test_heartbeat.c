@@ -353,6 +353,25 @@ Test(heartbeat, the_consoles_time) {
   now.seconds = 1767229200;
   heartbeat_apply(&world.heartbeat, &reply);
   cr_assert_eq(state_certificate_wall_ms(world.heartbeat.state), 1767229200000);
+  /* A Console cannot know a time at which its own certificate has ended: its clock is wrong. */
+  world.heartbeat.console_time_max_wall_ms = 1767229300000;
+  now.seconds = 1767229301;
+  heartbeat_apply(&world.heartbeat, &reply);
+  cr_assert_eq(state_certificate_wall_ms(world.heartbeat.state), 1767229200000);
+  now.seconds = 1767229300;
+  heartbeat_apply(&world.heartbeat, &reply);
+  cr_assert_eq(state_certificate_wall_ms(world.heartbeat.state), 1767229300000);
+  world_done(&world);
+}
+
+Test(heartbeat, a_failed_renewal_is_told) {
+  struct world world;
+  world_init(&world);
+  fill(&world);
+  cr_assert_str_eq(world.request.renewal_error, "");
+  world.heartbeat.renewal_error = "UNAVAILABLE: no way";
+  fill(&world);
+  cr_assert_str_eq(world.request.renewal_error, "UNAVAILABLE: no way");
   world_done(&world);
 }
 

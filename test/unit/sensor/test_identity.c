@@ -107,6 +107,14 @@ static void expect_fails(struct world *world, int err, const char *part) {
   cr_assert_eq(((uint8_t *)&identity)[0], 0xee, "untouched on failure");
 }
 
+static bool is_enrolled(const char *folder) {
+  struct identity identity;
+  char why[512];
+  int err = identity_peek(folder, &identity, why);
+  cr_assert(err == 0 || err == -ENOENT, "%d: %s", err, why);
+  return err == 0;
+}
+
 /* ---- tests ---- */
 
 Test(identity, saved_and_loaded) {
@@ -116,10 +124,10 @@ Test(identity, saved_and_loaded) {
   struct tlx_tls_ctx *ctx;
   char why[512];
   world_init(&world);
-  cr_assert_not(identity_exists(world.folder.path));
+  cr_assert_not(is_enrolled(world.folder.path));
   cr_assert_eq(identity_load(world.folder.path, &identity, why), -ENOENT);
   save(&world);
-  cr_assert(identity_exists(world.folder.path));
+  cr_assert(is_enrolled(world.folder.path));
   cr_assert_eq(identity_load(world.folder.path, &identity, why), 0, "%s", why);
   cr_assert_str_eq(identity.sensor_id, SENSOR);
   cr_assert_str_eq(identity.fleet_id, FIXTURE_FLEET);
@@ -177,7 +185,7 @@ Test(identity, a_crash_at_every_step) {
     cr_assert_eq(waitpid(pid, &status, 0), pid);
     cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 42, "step %u: there are not so many",
               step);
-    cr_assert_not(identity_exists(world.folder.path));
+    cr_assert_not(is_enrolled(world.folder.path));
     cr_assert_eq(identity_load(world.folder.path, &identity, why), -ENOENT);
     struct tlx_cert leaf;
     struct tlx_key *key;
@@ -263,6 +271,159 @@ Test(identity, key_and_certificate_must_match) {
   tlx_key_free(other);
   cr_assert_eq(identity_load(world.folder.path, &identity, why), 0);
   cr_assert_eq(identity_tls(&identity, NULL, NULL, &ctx), TLX_E_KEY_MISMATCH);
+  identity_done(&identity);
+  world_done(&world);
+}
+
+/* ---- replacement ---- */
+
+static int replace(struct world *world, char *why) {
+  return identity_replace(world->folder.path, FIXTURE_FLEET, SENSOR, world->chain, 1, world->roots,
+                          1, why);
+}
+
+/* The serial that the folder's certificate has; key and certificate must belong together. */
+static void expect_whole(struct world *world, struct tlx_cert *ret_leaf,
+                         struct identity *identity) {
+  char why[512];
+  struct tlx_tls_ctx *ctx;
+  cr_assert_eq(identity_load(world->folder.path, identity, why), 0, "%s", why);
+  cr_assert_eq(identity_tls(identity, NULL, NULL, &ctx), 0, "key and certificate belong together");
+  tlx_tls_ctx_unref(ctx);
+  cr_assert_eq(tlx_cert_parse(identity->chain[0], ret_leaf), 0);
+}
+
+Test(identity, replaced) {
+  struct world world;
+  struct identity identity;
+  struct tlx_cert leaf, fresh;
+  char why[512] = "";
+  world_init(&world);
+  save(&world);
+  issue(&world);
+  cr_assert_eq(replace(&world, why), 0, "%s", why);
+  expect_whole(&world, &leaf, &identity);
+  cr_assert_eq(tlx_cert_parse(world.chain[0], &fresh), 0);
+  cr_assert_arr_eq(leaf.serial, fresh.serial, leaf.serial_len);
+  cr_assert_eq(identity.not_before_wall_ms, FIXTURE_WALL_MS);
+  cr_assert_not(folder_has(&world.folder, "identity/pending.key"));
+  cr_assert_not(folder_has(&world.folder, "identity/pending.crt"));
+  identity_done(&identity);
+  world_done(&world);
+}
+
+/* However early or late it dies, there is a usable identity: the former one or the new one, and the
+ * new one for good once it was seen. */
+Test(identity, replaced_with_a_crash_at_every_step) {
+  unsigned n_old = 0, n_new = 0;
+  for (unsigned step = 1;; step++) {
+    struct world world;
+    struct identity identity;
+    struct tlx_cert leaf, fresh;
+    char why[512];
+    int status;
+    world_init(&world);
+    save(&world);
+    issue(&world);
+    pid_t pid = fork();
+    cr_assert_geq(pid, 0);
+    if (pid == 0) {
+      crash_at = step;
+      _exit(replace(&world, why) == 0 ? 0 : 1);
+    }
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_assert(WIFEXITED(status) && (WEXITSTATUS(status) == 42 || WEXITSTATUS(status) == 0));
+    expect_whole(&world, &leaf, &identity);
+    cr_assert_eq(tlx_cert_parse(world.chain[0], &fresh), 0);
+    bool is_new = memcmp(leaf.serial, fresh.serial, leaf.serial_len) == 0;
+    n_old += !is_new;
+    n_new += is_new;
+    identity_done(&identity);
+    /* The retry has the same key and ends well. */
+    if (!is_new) cr_assert_eq(replace(&world, why), 0, "step %u: %s", step, why);
+    expect_whole(&world, &leaf, &identity);
+    cr_assert_arr_eq(leaf.serial, fresh.serial, leaf.serial_len);
+    identity_done(&identity);
+    world_done(&world);
+    if (WEXITSTATUS(status) == 0) break;
+  }
+  cr_assert_geq(n_old, 2, "before the point of no return");
+  cr_assert_geq(n_new, 3, "behind it, and at the end");
+}
+
+static void expect_refused(struct world *world, int err, const char *fleet_id,
+                           const char *sensor_id) {
+  struct identity identity;
+  struct tlx_cert before, after;
+  uint8_t serial[20];
+  char why[512] = "";
+  expect_whole(world, &before, &identity);
+  memcpy(serial, before.serial, sizeof serial);
+  identity_done(&identity);
+  int got = identity_replace(world->folder.path, fleet_id, sensor_id, world->chain, 1, world->roots,
+                             1, why);
+  cr_assert_eq(got, err, "%d: %s", got, why);
+  cr_assert(strstr(why, "cannot be ours"), "%s", why);
+  expect_whole(world, &after, &identity);
+  cr_assert_arr_eq(after.serial, serial, after.serial_len);
+  identity_done(&identity);
+}
+
+Test(identity, what_cannot_be_ours_replaces_nothing) {
+  struct world world;
+  struct fixture_ca other;
+  struct tlx_key *key;
+  world_init(&world);
+  save(&world);
+  /* The key of the former identity is not the pending one. */
+  cr_assert_eq(identity_pending_key(world.folder.path, &key), 0);
+  tlx_key_free(key);
+  expect_refused(&world, TLX_E_KEY_MISMATCH, FIXTURE_FLEET, SENSOR);
+  issue(&world);
+  expect_refused(&world, TLX_E_CERT_IDENTITY, FIXTURE_FLEET, "sensor_ffffffffffffffff");
+  expect_refused(&world, TLX_E_CERT_IDENTITY, "fleet-ffffffffffffffff", SENSOR);
+  fixture_ca_init(&other, "Other CA", FIXTURE_WALL_MS);
+  world.roots[0] = (struct tlx_bytes){other.der.data, other.der.len};
+  expect_refused(&world, TLX_E_CERT_UNTRUSTED, FIXTURE_FLEET, SENSOR);
+  fixture_ca_done(&other);
+  world_done(&world);
+}
+
+/* A certificate of no key that is there is no reason to have no identity. */
+Test(identity, a_stray_pending_certificate) {
+  struct world world;
+  struct identity identity;
+  struct tlx_cert leaf;
+  struct tlx_buf crt = {0};
+  world_init(&world);
+  save(&world);
+  issue(&world);
+  cr_assert_eq(tlx_cert_format_pem(world.chain[0], &crt), 0);
+  cr_assert_eq(unlink(folder_join(&world.folder, "identity/pending.key")), 0);
+  folder_write(&world.folder, "identity/pending.crt", crt.data, crt.len, 0600);
+  tlx_buf_done(&crt);
+  expect_whole(&world, &leaf, &identity);
+  cr_assert_not(folder_has(&world.folder, "identity/pending.crt"));
+  identity_done(&identity);
+  folder_write(&world.folder, "identity/pending.crt", "no", 2, 0600);
+  expect_whole(&world, &leaf, &identity);
+  cr_assert_not(folder_has(&world.folder, "identity/pending.crt"));
+  identity_done(&identity);
+  world_done(&world);
+}
+
+/* Who this host is can be told also when its key is damaged. */
+Test(identity, peek_reads_the_settings_alone) {
+  struct world world;
+  struct identity identity;
+  char why[512];
+  world_init(&world);
+  save(&world);
+  folder_write(&world.folder, "identity/client.key", "no", 2, 0600);
+  cr_assert_eq(identity_peek(world.folder.path, &identity, why), 0, "%s", why);
+  cr_assert_str_eq(identity.sensor_id, SENSOR);
+  cr_assert_str_eq(identity.node_name, "web-1");
+  cr_assert_null(identity.key);
   identity_done(&identity);
   world_done(&world);
 }

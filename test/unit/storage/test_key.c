@@ -222,3 +222,24 @@ Test(key, format) {
   static const uint8_t huge[1000];
   cr_assert_eq(tlx_db_key_format(TLX_DB_KEY_ID, huge, sizeof huge, out, sizeof out), out);
 }
+
+Test(key, token_use) {
+  const uint8_t hash[32] = {1, 2, 3}, other[32] = {1, 2, 4};
+  struct tlx_db_key a, b;
+  struct tlx_db_key_parts parts;
+  char text[160];
+  cr_assert(tlx_db_key_token_use("token_a", hash, &a));
+  cr_assert_eq(a.len, 64);
+  cr_assert(tlx_db_key_parse(TLX_DB_KEY_TOKEN_USE, a.data, a.len, &parts));
+  cr_assert_str_eq(parts.id, "token_a");
+  cr_assert_arr_eq(parts.blob, hash, 32);
+  cr_assert_str_eq(tlx_db_key_format(TLX_DB_KEY_TOKEN_USE, a.data, a.len, text, sizeof text),
+                   "token_a/0102030000000000000000000000000000000000000000000000000000000000");
+  cr_assert(tlx_db_key_token_use("token_a", other, &b));
+  cr_assert_lt(memcmp(a.data, b.data, a.len), 0);
+  cr_assert(tlx_db_key_token_use("token_a", NULL, &b));
+  cr_assert(tlx_db_key_has_prefix(&a, &b, b.len));
+  cr_assert_not(tlx_db_key_parse(TLX_DB_KEY_TOKEN_USE, b.data, b.len, &parts), "only a prefix");
+  cr_assert_not(tlx_db_key_token_use("", hash, &b));
+  cr_assert_not(tlx_db_key_token_use(NULL, hash, &b));
+}

@@ -24,6 +24,9 @@ static void append(struct tlx_txn *txn) {
   tlx_audit_append(txn, &entry);
 }
 
+/* Who used token_f. */
+static uint8_t use_hash[32] = {6};
+
 /* A bit of everything, two of most. */
 static void furnish(struct fixture *fx) {
   uint8_t hash[32], revision[16];
@@ -42,6 +45,17 @@ static void furnish(struct fixture *fx) {
   tlx_token_add(txn, &token);
   token = fixture_token("token_b", 2, hash);
   tlx_token_add(txn, &token);
+  token = fixture_token("token_f", 3, hash);
+  token.kind = 2;
+  token.max_uses = 5;
+  token.uses = 2;
+  token.used_by_sensor_id = (char *)"sensor_a";
+  token.used_by_key_hash = (ProtobufCBinaryData){sizeof use_hash, use_hash};
+  tlx_token_add(txn, &token);
+  Telovix__Store__V1__TokenUseRecord use = TELOVIX__STORE__V1__TOKEN_USE_RECORD__INIT;
+  use.token_id = (char *)"token_f";
+  use.sensor_id = (char *)"sensor_a";
+  tlx_token_use_put(txn, use_hash, &use);
   Telovix__Store__V1__OrderRecord order = fixture_order("kill_a", "sensor_a", 1000);
   tlx_order_add(txn, &order, 10);
   order = fixture_order("kill_b", "sensor_a", 1000);
@@ -139,7 +153,7 @@ DAMAGE(bad_key, 1, "table operator, key 0x616e6e61: the key has no valid form") 
   tlx_table_put_raw(txn, TLX_TABLE_OPERATOR, &key, "\x08\x01", 2);
 }
 
-DAMAGE(sensor_under_another_id, 12, "table sensor, key sensor_c: the record has another id") {
+DAMAGE(sensor_under_another_id, 14, "table sensor, key sensor_c: the record has another id") {
   struct tlx_db_key from = id_key("sensor_a"), to = id_key("sensor_c");
   ProtobufCMessage *record = tlx_table_get(txn, TLX_TABLE_SENSOR, &from, NULL);
   tlx_table_put(txn, TLX_TABLE_SENSOR, &to, record);
@@ -182,6 +196,48 @@ DAMAGE(bad_serial, 3, "table serial, key 05000000000000000000000000000000: kind 
   cert.kind = 7;
   cert.state = 9;
   tlx_serial_put(txn, serial, &cert);
+}
+
+static struct tlx_db_key use_key(const char *token_id, uint8_t key_hash) {
+  const uint8_t hash[32] = {key_hash};
+  struct tlx_db_key key;
+  cr_assert(tlx_db_key_token_use(token_id, hash, &key));
+  return key;
+}
+
+static void put_use(struct tlx_txn *txn, const char *key_token, uint8_t key_hash,
+                    const char *token_id, const char *sensor_id) {
+  struct tlx_db_key key = use_key(key_token, key_hash);
+  Telovix__Store__V1__TokenUseRecord use = TELOVIX__STORE__V1__TOKEN_USE_RECORD__INIT;
+  use.token_id = (char *)token_id;
+  use.sensor_id = (char *)sensor_id;
+  tlx_table_put(txn, TLX_TABLE_TOKEN_USE, &key, &use.base);
+}
+
+DAMAGE(missing_use, 1, "table token, key 3: the entry of its last use in token_use is missing") {
+  struct tlx_db_key key = use_key("token_f", 6);
+  tlx_table_remove(txn, TLX_TABLE_TOKEN_USE, &key);
+}
+
+DAMAGE(too_many_uses, 1, "table token, key 3: 2 uses, and 3 entries in token_use") {
+  put_use(txn, "token_f", 7, "token_f", "sensor_a");
+  put_use(txn, "token_f", 8, "token_f", "sensor_a");
+}
+
+DAMAGE(use_of_a_one_time_token, 1, "no fleet token, and there are entries in token_use") {
+  put_use(txn, "token_a", 1, "token_a", "sensor_a");
+}
+
+DAMAGE(use_of_no_token, 1, "/01") {
+  put_use(txn, "token_x", 1, "token_x", "sensor_a");
+}
+
+DAMAGE(use_by_no_sensor, 1, "the sensor is missing") {
+  put_use(txn, "token_f", 7, "token_f", "sensor_x");
+}
+
+DAMAGE(use_under_another_token, 1, "the record is of another token") {
+  put_use(txn, "token_f", 7, "token_a", "sensor_a");
 }
 
 /* What is left of a sensor that is gone: each must be told, but the tombstone. */

@@ -171,3 +171,85 @@ Test(token_tbl, index_entry_without_token) {
   cr_assert_null(tlx_token_get(txn, "token_a"));
   fixture_commit_fails(txn, TLX_E_CORRUPT);
 }
+
+/* ---- uses of fleet tokens ---- */
+
+static void use(struct tlx_txn *txn, const char *token_id, uint8_t key, const char *sensor_id) {
+  uint8_t hash[32];
+  Telovix__Store__V1__TokenUseRecord record = TELOVIX__STORE__V1__TOKEN_USE_RECORD__INIT;
+  memset(hash, key, sizeof hash);
+  record.token_id = (char *)token_id;
+  record.sensor_id = (char *)sensor_id;
+  record.issued_certificate = (ProtobufCBinaryData){3, (uint8_t *)"der"};
+  tlx_token_use_put(txn, hash, &record);
+}
+
+static bool is_used(struct fixture *fx, const char *token_id, uint8_t key) {
+  uint8_t hash[32];
+  memset(hash, key, sizeof hash);
+  struct tlx_txn *txn = fixture_read(fx);
+  bool there = tlx_token_use_get(txn, token_id, hash) != NULL;
+  fixture_commit(txn);
+  return there;
+}
+
+static void add_fleet_tokens(struct tlx_txn *txn) {
+  uint8_t hash[32];
+  fixture_need_sensor(txn, "sensor_a");
+  fixture_need_sensor(txn, "sensor_b");
+  for (uint8_t fill = 1; fill <= 2; fill++) {
+    Telovix__Store__V1__TokenRecord record =
+        fixture_token(fill == 1 ? "token_a" : "token_b", fill, hash);
+    record.kind = 2;
+    record.max_uses = record.uses = 2;
+    tlx_token_add(txn, &record);
+  }
+}
+
+Test(token_tbl, uses_go_with_their_token) {
+  FIXTURE fx;
+  fixture_init(&fx);
+  struct tlx_txn *txn = fixture_write(&fx);
+  add_fleet_tokens(txn);
+  use(txn, "token_a", 1, "sensor_a");
+  use(txn, "token_a", 2, "sensor_b");
+  use(txn, "token_b", 1, "sensor_b");
+  fixture_commit(txn);
+  cr_assert(is_used(&fx, "token_a", 1));
+  cr_assert_not(is_used(&fx, "token_a", 3));
+  cr_assert_not(is_used(&fx, "token_c", 1));
+  cr_assert_eq(fixture_verify(&fx, NULL), 0);
+  txn = fixture_write(&fx);
+  tlx_token_remove(txn, tlx_token_get(txn, "token_a"));
+  fixture_commit(txn);
+  cr_assert_not(is_used(&fx, "token_a", 1));
+  cr_assert_not(is_used(&fx, "token_a", 2));
+  cr_assert(is_used(&fx, "token_b", 1));
+  cr_assert_eq(fixture_verify(&fx, NULL), 0);
+}
+
+Test(token_tbl, uses_of_a_sensor_are_forgotten) {
+  FIXTURE fx;
+  fixture_init(&fx);
+  struct tlx_txn *txn = fixture_write(&fx);
+  add_fleet_tokens(txn);
+  use(txn, "token_a", 1, "sensor_a");
+  use(txn, "token_a", 2, "sensor_b");
+  use(txn, "token_b", 1, "sensor_a");
+  tlx_token_use_forget(txn, "sensor_a");
+  fixture_commit(txn);
+  cr_assert_not(is_used(&fx, "token_a", 1));
+  cr_assert(is_used(&fx, "token_a", 2));
+  cr_assert_not(is_used(&fx, "token_b", 1));
+}
+
+Test(token_tbl, no_use_without_a_token) {
+  FIXTURE fx;
+  fixture_init(&fx);
+  struct tlx_txn *txn = fixture_write(&fx);
+  use(txn, "token_a", 1, "sensor_a");
+  fixture_commit_fails(txn, TLX_E_NOT_FOUND);
+  txn = fixture_write(&fx);
+  use(txn, "", 1, "sensor_a");
+  fixture_commit_fails(txn, -EINVAL);
+}
