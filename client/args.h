@@ -27,9 +27,9 @@ struct args {
   uint64_t timeout_ms; /* 0 = not given */
   const char *reason, *request_id;
   const char *out; /* folder of a new profile */
-  bool is_csv;     /* --format */
   const char *exe, *sensor, *actor, *action, *node_name, *name, *head, *reenroll;
   uint64_t max_uses, start_ticks, life_ms, since_wall_ms, until_wall_ms, limit;
+  bool is_csv; /* --format */
   bool wait, all, observe, force, follow, accept_partial, yes, contain_first, release_first;
   unsigned on_lost_console, token_kind; /* numbers of telovix.v1; 0 = not given */
   const char *allow[TLX_ALLOW_LIST_MAX];

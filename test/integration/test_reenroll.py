@@ -40,32 +40,41 @@ while True:
 
 
 class Started:
-    """The sensor that the script started: nobody's child."""
+    """Whatever sensor runs with that state folder: the script starts nobody's child. The fleet ends it with the others."""
 
-    def __init__(self, fleet, sensor):
-        self.fleet, self.state = fleet, sensor.state
-        self.pid = wait_for(lambda: self.status().get("pid"), "it runs")
+    def __init__(self, sensor):
+        self.state, self.name, self.argv = pathlib.Path(sensor.state), f"started-{sensor.node}", ["", "by the script"]
 
     def status(self):
         result = subprocess.run([BUILD / "sensor/telovix-sensor", "status", "--state", self.state, "-o", "json"],
                                 capture_output=True, text=True, env={**os.environ, **SANITIZERS}, timeout=30)
         return json.loads(result.stdout)
 
+    def output(self):
+        log = self.state / "sensor.log"
+        return log.read_text(errors="replace") if log.exists() else ""
+
     def stop(self):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGTERM)
-            wait_for(lambda: not os.path.exists(f"/proc/{self.pid}/exe"), "it stops")
-        text = (pathlib.Path(self.state) / "sensor.log").read_text(errors="replace")
-        assert not telovix.SANITIZER_WORDS.search(text), text
+        pid = self.status().get("pid")
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            wait_for(lambda: not os.path.exists(f"/proc/{pid}/exe"), "it stops")
+        assert not telovix.SANITIZER_WORDS.search(self.output()), self.output()
 
 
 def reenroll(sensor, made, *words, env=None, preexec=None, command=None):
-    """Runs the command that the token was shown with, as it stands but for the places of this test."""
+    """Runs the command that the token was shown with, as it stands but for the places of this test. Returns what it said, and
+    the sensor that runs then."""
     argv = (command or made["enrollCommand"]).split()
     assert argv[0] == "telovix-sensor-reenroll", argv
-    return subprocess.run([SCRIPT, *argv[1:], "--state", sensor.state, "--bpffs", sensor.bpffs, *words], capture_output=True,
-                          text=True, timeout=120, preexec_fn=preexec, stdin=subprocess.DEVNULL,
-                          env={**os.environ, **SANITIZERS, "TELOVIX_SENSOR": str(BUILD / "sensor/telovix-sensor"), **(env or {})})
+    started = Started(sensor)
+    sensor.fleet.daemons.append(started)
+    result = subprocess.run([SCRIPT, *argv[1:], "--state", sensor.state, "--bpffs", sensor.bpffs, *words], capture_output=True,
+                            text=True, timeout=120, preexec_fn=preexec, stdin=subprocess.DEVNULL,
+                            env={**os.environ, **SANITIZERS, "TELOVIX_SENSOR": str(BUILD / "sensor/telovix-sensor"), **(env or {})})
+    wait_for(lambda: started.status().get("pid"), "a sensor runs, whatever became of it")
+    return result, started
 
 
 @contextlib.contextmanager
@@ -129,9 +138,8 @@ def test_a_revoked_sensor_comes_back_without_a_moment_of_leak(blocked):
     with leaks(sensor) as seen, executions(sensor, fleet.program) as ended:
         n = len(ended)
         # In the scope itself: its own way to the Console is let through.
-        result = reenroll(sensor, made, preexec=sensor.cgroup.join)
+        result, started = reenroll(sensor, made, preexec=sensor.cgroup.join)
         assert result.returncode == 0, result.stderr + result.stdout
-        started = Started(fleet, sensor)
         wait_for(lambda: len(ended) > n + 20, "many tries")
         fleet.wait_seen(sensor.sensor_id)
         wait_for(lambda: fleet.sensor("web-1")["containmentState"] == "CONTAINMENT_STATE_PARTIAL", "it is proved again")
@@ -147,9 +155,8 @@ def test_a_revoked_sensor_comes_back_without_a_moment_of_leak(blocked):
     assert record[0] and record[1]["token_id"] == made["record"]["tokenId"]
     denied("invalid_sensor_trust", old.beat)
     # Once more with the same token: refused, and the sensor goes on.
-    result = reenroll(sensor, made)
+    result, started = reenroll(sensor, made)
     assert result.returncode == 1 and "token_used" in result.stderr and "nothing was replaced" in result.stderr, result.stderr
-    started = Started(fleet, sensor)
     wait_for(lambda: started.status().get("uplink") == "connected", "it goes on")
     started.stop()
     fleet.console.stop()
@@ -160,19 +167,16 @@ def test_a_good_sensor_gets_a_new_identity(running):
     fleet, sensor = running, running.node
     old = Identity.of(fleet, sensor)
     made = token(fleet, "--reenroll", sensor.sensor_id)
-    result = reenroll(sensor, made)
+    result, _ = reenroll(sensor, made)
     assert result.returncode == 0, result.stderr
-    started = Started(fleet, sensor)
     fleet.wait_seen(sensor.sensor_id)
     # A copy of the former one is told, and from now on it is the sign of one.
     denied("certificate_superseded", old.beat)
     wait_for(lambda: fleet.sensor("web-1")["trustHealth"] == "TRUST_HEALTH_DEGRADED", "it is suspected")
     made = token(fleet, "--reenroll", "web-1")
-    assert reenroll(sensor, made).returncode == 0
-    started = Started(fleet, sensor)
+    assert reenroll(sensor, made)[0].returncode == 0
     fleet.wait_seen(sensor.sensor_id)
     assert fleet.sensor("web-1")["trustHealth"] == "TRUST_HEALTH_HEALTHY", "another enrollment ends the suspicion"
-    started.stop()
 
 
 def test_who_may_bring_back_a_revoked_sensor(running):
@@ -191,16 +195,14 @@ def test_of_another_node(running):
     fleet, sensor = running, running.node
     _, other = fleet.enroll("web-2")
     made = token(fleet, "--reenroll", "web-2")
-    result = reenroll(sensor, made)
+    result, started = reenroll(sensor, made)
     assert result.returncode == 1 and "token_wrong_" in result.stderr, result.stderr
-    started = Started(fleet, sensor)
     wait_for(lambda: started.status().get("uplink") == "connected", "it goes on as it was")
     # A new disk: nothing is known of the sensor, but the name of the node.
     empty = fleet.folder / "empty"
     result, _ = fleet.enroll("web-2", made, state=empty)
     assert re.search(r"enrolled: sensor_", result.stdout)
     assert (empty / "sensor.ini").read_text().count(fleet.sensor("web-2")["sensorId"]) == 1
-    started.stop()
 
 
 def test_the_script_says_what_is_wrong(running, tmp_path):
@@ -229,11 +231,9 @@ def test_the_script_says_what_is_wrong(running, tmp_path):
                             input=SCRIPT.read_text(), capture_output=True, text=True, timeout=60, cwd="/")
     assert result.returncode == 1 and "run it as root" in result.stderr, result
     # No Console there, and where one answered before it is not that of the hash: the sensor is started again as it was.
-    result = reenroll(sensor, None, command="telovix-sensor-reenroll " + " ".join(good))
+    result, started = reenroll(sensor, None, command="telovix-sensor-reenroll " + " ".join(good))
     assert result.returncode == 1 and "nothing was sent" in result.stderr and "started again as it was" in result.stderr, result
-    started = Started(running, sensor)
     wait_for(lambda: started.status().get("uplink") == "connected", "it goes on")
-    started.stop()
 
 
 def test_the_script_is_posix():
