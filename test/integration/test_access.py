@@ -135,7 +135,7 @@ class Fleet(telovix.Fleet):
         api.call(V1 + "FleetService/RevokeSensor", sensor=self.id_of(2), confirm_node_name=node)
         node = self.sensor(self.id_of(3))["nodeName"]
         api.call(V1 + "FleetService/DeleteSensor", sensor=self.id_of(3), confirm_node_name=node, force=True)
-        api.call(V1 + "OperatorService/RevokeOperator", name="rita")
+        self.ctl("operator", "revoke", "rita")
         api.close()
         yield Caller("revoked sensor", SENSOR, self.sensor_identity(2), "invalid_sensor_trust", actor=self.id_of(2))
         yield Caller("deleted sensor", SENSOR, self.sensor_identity(3), "sensor_deleted", actor=self.id_of(3))

@@ -60,7 +60,7 @@ def test_filters_of_list_and_export(running):
     for words in (["--actor", "Not A Name"], ["--action", "X"], ["--sensor", "nobody"]):
         for verb in ("list", "export"):
             assert running.ctl("audit", verb, *words, check=False).returncode == 1
-    made = running.audit("--action", "audit_exported")[0]
+    made = running.audit("--action", "audit_exported", "--outcome", "success")[0]
     assert json.loads(made["detail"]) == {"actor": "admin", "from_seq": 1, "outcome": 2}
 
 
@@ -89,7 +89,8 @@ def test_pages(fleet):
         fleet.ctl("token", "create")  # what is added meanwhile is in front of the first page
     assert seqs == list(range(seqs[0], 0, -1)) and len(sizes) > 3, "no record twice, none left out"
     assert max(sizes) <= 5000
-    assert len(api.call(LIST).records) == 50 and len(api.call(LIST, page_size=9999999).records) == max(sizes)
+    assert len(api.call(LIST).records) == 50
+    assert 50 < len(api.call(LIST, page_size=9999999).records) <= 5000
     # With a narrow filter a page may be short, and goes on.
     found, token = [], ""
     while True:
@@ -137,7 +138,9 @@ def test_csv_is_safe_for_spreadsheets(console):
                       options=[("grpc.primary_user_agent", "=HYPERLINK(\"http://x\",\"y\")")])
     api.call("telovix.v1.TokenService/CreateEnrollmentToken", kind=1, reason="=1+1\r\n,\"quoted\"")
     api.close()
-    text = export(console, "--format", "csv")
+    text = subprocess.run([telovix.BUILD / "client/telovixctl", "--profile", console.profile, "--console",
+                           console.console.address, "audit", "export", "--format", "csv"], capture_output=True, timeout=60,
+                          check=True, env={**os.environ, **telovix.SANITIZERS}).stdout.decode()
     assert text.count("\r\n") == text.count("\n"), "lines end as RFC 4180 has it"
     rows = list(csv.reader(io.StringIO(text, newline="")))
     assert rows[0][:3] == ["seq", "created_at", "action_type"] and rows[0][-2:] == ["prev_hash", "hash"]
@@ -195,6 +198,7 @@ def test_meddling_is_found_and_named(console, name):
 def test_a_shorter_or_other_log_is_seen_by_its_witnesses(running, way):
     """Such a log is whole in itself; who was told a newer head knows better."""
     copy = running.folder / "copy"
+    running.profile = shutil.copytree(running.data / "admin", running.folder / "admin")  # as an operator would
     node = running.node
     running.ctl("token", "create")
     running.console.stop()
@@ -226,7 +230,7 @@ def test_a_shorter_or_other_log_is_seen_by_its_witnesses(running, way):
         assert witnessed.returncode == 0, "what was asked for is answered all the same"
         assert len(witnessed.stderr.splitlines()) == 1
     result = running.ctl("audit", "verify", check=False)
-    assert result.returncode == 1 and "the noted head is not part of this log" in result.stderr, result.stderr
+    assert result.returncode == 1 and re.search(r"record \d+: this profile was told another one|audit_fork", result.stderr)
     running.restart_sensor(node, wait=False)
     records = telovix.wait_for(lambda: running.audit("--action", "audit_fork_reported"), "the first heartbeat tells of it")
     message = json.loads(records[0]["detail"])["message"]
