@@ -279,7 +279,7 @@ def test_another_sensor_cannot_speak_for_it(fleet):
     reply = api.call(V1 + "SensorService/Heartbeat", boot_id=b"b" * 16, boot_ns=10**12 + 1)
     assert [kill.order_id for kill in reply.pending_kill_pids] == [order]
     reply = other.call(V1 + "SensorService/Heartbeat", boot_id=b"b" * 16, boot_ns=10**12 + 1,
-                       order_results=[{"order_id": order, "state": "KILL_STATE_KILLED"}])
+                       kill_results=[{"order_id": order, "state": 4}])
     assert not reply.pending_kill_pids
     assert admin.call(V1 + "ContainmentService/GetKill", order_id=order).state == 2, "delivered, and not ended by another"
     for one in (api, other, admin):
