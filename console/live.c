@@ -271,7 +271,12 @@ void live_remove(struct live *live, const char *sensor_id) {
   struct live_sensor *sensor = live_find(live, sensor_id);
   struct entry *entry = (struct entry *)sensor;
   if (!sensor) return;
-  if (sensor->wake) detach(sensor);
+  if (sensor->wake) {
+    struct tlx_call *call = tlx_call_ref(sensor->wake);
+    detach(sensor);
+    tlx_call_end(call);
+    tlx_call_unref(call);
+  }
   HASH_DEL(live->entries, entry);
   tlx_buf_done(&sensor->engine.report);
   free(entry);

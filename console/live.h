@@ -133,8 +133,8 @@ void live_changed(struct live *live, const char *sensor_id);
  * owned by the caller. Returns how many; 0 and NULL when out of memory, and then nothing is taken.
  */
 size_t live_take_dirty(struct live *live, struct tlx_sensor_seen **ret_list);
-/* Forgets the sensor, whose connections were ended before: it was deleted. Pointers to it are no
- * longer good. Unknown ones are ignored. */
+/* Forgets the sensor: it was deleted, and its connections were ended before. A wake stream that is
+ * still there ends. Pointers to it are no longer good. Unknown ones are ignored. */
 void live_remove(struct live *live, const char *sensor_id);
 /* Calls |cb| for every sensor; |cb| must not add any. */
 void live_each(struct live *live, void (*cb)(void *arg, struct live_sensor *sensor), void *arg);

@@ -12,7 +12,7 @@ import pytest
 import telovix
 from telovix import wait_for
 from test_bad_input import Raw
-from test_contain import CONTAINED, CONTAINMENT, FLEET, NONE, POLICY, RELEASE_PENDING, S_UNKNOWN, Contained, actions, contain, release, sensor
+from test_contain import CONTAINED, CONTAINMENT, FLEET, NONE, POLICY, RELEASE_PENDING, S_UNKNOWN, Contained, contain, release, sensor
 from test_rules import APPLIED, EVENT, PARTIAL, REMOVING, UNKNOWN, block, refused, rule_of
 
 HEARTBEAT = "/telovix.v1.SensorService/Heartbeat"
@@ -73,6 +73,12 @@ class Stream:
         assert self.over.wait(telovix.LIMIT), "the stream ends"
         assert self.error and self.error.code() == code and telovix.details(self.error)[0] == reason, self.error
         return self.error.details()
+
+
+def actions(fleet, host, kind):
+    """Details of the audit records of that kind, oldest first; of a sensor that may be gone."""
+    return [(r["outcome"].endswith("SUCCESS"), json.loads(r["detail"])) for r in reversed(fleet.audit("--action", kind))
+            if r["sensorId"] == host.id]
 
 
 def verify(fleet):
@@ -267,6 +273,7 @@ def test_deleted(hosts):
         "cancelled_orders": 1, "events": 2, "node_name": host.node, "orders": 1, "rules": 1, "sensor": host.id, "tokens": 0,
         "unknown_orders": 0})]
     assert actions(hosts, host, "enforcement_rule_created"), "the log stays"
+    assert "sensor_deleted" in [r["actionType"] for r in hosts.audit("--sensor", host.id)], "and is found by the id"
     other.beat()
     verify(hosts)
 

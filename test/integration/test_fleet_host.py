@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A host whose sensor is revoked or deleted keeps what it enforces (spec §4, §5.5): a real sensor in a test cgroup, with a blocked
 binary and a containment in force."""
+import re
 import shutil
 import signal
 import subprocess
@@ -47,7 +48,7 @@ def told_401(fleet):
     """The sensor says so once, and goes on."""
     fleet.node.wait_output(REFUSED)
     wait_for(lambda: status(fleet.node)["uplink"] == "refused", "its own status says it")
-    assert fleet.node.running()
+    assert fleet.node.running() and len(re.findall(REFUSED, fleet.node.output())) == 1
 
 
 def still_holds(fleet):

@@ -443,6 +443,27 @@ Test(live, the_end_of_the_older_may_take_the_newer_along) {
   cr_assert(sensor->wake_pending, "for the next stream");
 }
 
+Test(live, a_deleted_sensor_is_forgotten) {
+  struct tlx_call call = {0};
+  struct live_sensor *sensor = live_get(live, "sensor_a");
+  cr_assert(sensor && live_get(live, "sensor_b"));
+  cr_assert_eq(live_engine_report(sensor, "xyz", 3, "reason"), 0);
+  open_stream(sensor, &call);
+  live_remove(live, "sensor_a");
+  cr_assert_eq(call.n_ended, 1);
+  cr_assert_eq(call.n_refs, 0);
+  cr_assert_null(call.cancelled);
+  cr_assert_null(live_find(live, "sensor_a"));
+  cr_assert(live_find(live, "sensor_b"));
+  live_remove(live, "sensor_a");
+  live_remove(live, "");
+  /* Its id begins anew. */
+  sensor = live_get(live, "sensor_a");
+  cr_assert(sensor);
+  cr_assert_not(sensor->seen_since_start);
+  live_remove(live, "sensor_a");
+}
+
 Test(live, a_cancelled_stream_is_dropped) {
   struct tlx_call call = {.n_refs = 1};
   struct live_sensor *sensor = live_get(live, "sensor_a");
