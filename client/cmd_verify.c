@@ -19,13 +19,17 @@ static bool take_head(void *arg, const ProtobufCMessage *message) {
 
 struct verify {
   struct audit_check check;
-  struct audit_check announced; /* only its wanted head */
+  struct audit_check announced;  /* only its wanted head */
+  const struct witness *witness; /* what the profile was told before: each must be met */
+  uint64_t forked_seq;           /* the first that was not; 0 = all were */
   bool met;
 };
 
 static bool take_record(void *arg, const ProtobufCMessage *message) {
   struct verify *verify = arg;
   if (!audit_check_add(&verify->check, (const Telovix__V1__AuditRecord *)message)) return false;
+  if (!verify->forked_seq && !witness_knows(verify->witness, verify->check.seq, verify->check.hash))
+    verify->forked_seq = verify->check.seq;
   if (verify->check.seq == verify->announced.wanted_seq)
     verify->met = memcmp(verify->check.hash, verify->announced.wanted_hash, TLX_SHA256_LEN) == 0;
   return true;
@@ -39,13 +43,10 @@ static int failed(struct client *client, const char *text) {
 }
 
 int cmd_audit_verify(struct client *client) {
-  struct verify verify = {.met = false};
+  struct verify verify = {.witness = &client->witness};
   struct audit_check *const check = &verify.check;
-  char announced[96] = "", remembered[96], hex[65];
-  /* Without a noted head, the one that this profile remembers. */
-  const char *head =
-      client->args.head ? client->args.head : witness_format(&client->witness, remembered);
-  if (*head && audit_check_want(check, head) != 0) {
+  char announced[96] = "", hex[65];
+  if (client->args.head && audit_check_want(check, client->args.head) != 0) {
     fprintf(stderr, "telovixctl audit verify: --head: want 64 hex digits, or NUMBER:HEX as `audit "
                     "head` prints it\n");
     return CLIENT_USAGE;
@@ -72,8 +73,17 @@ int cmd_audit_verify(struct client *client) {
     return CLIENT_FAILED;
   }
   if (!audit_check_finish(check)) return failed(client, check->fault);
+  if (verify.forked_seq) {
+    char text[160];
+    snprintf(text, sizeof text,
+             "record %llu: this profile was told another one before; the log was cut or rolled "
+             "back, and written anew",
+             (unsigned long long)verify.forked_seq);
+    return failed(client, text);
+  }
   if (!verify.met)
     return failed(client, "the export does not contain the head that the Console announced");
+  witness_verified(&client->witness, check->seq, check->hash);
   tlx_hex_format(check->hash, sizeof check->hash, hex);
   if (client->args.format == OUTPUT_JSON)
     printf("{\"records\":\"%llu\",\"head\":\"%llu:%s\",\"intact\":true}\n",
@@ -81,8 +91,6 @@ int cmd_audit_verify(struct client *client) {
   else
     printf("audit log intact: %llu records, head %llu:%s%s\n", (unsigned long long)check->seq,
            (unsigned long long)check->seq, hex,
-           !check->has_wanted  ? ""
-           : client->args.head ? ", and the noted head is part of it"
-                               : ", and what this profile was told before is part of it");
+           check->has_wanted ? ", and the noted head is part of it" : "");
   return CLIENT_OK;
 }

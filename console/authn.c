@@ -9,6 +9,7 @@
 #include "console/authz.h"
 #include "console/limits.h"
 #include "console/reasons.h"
+#include "console/svc.h"
 #include "pki/digest.h"
 #include "pki/identity.h"
 #include "rpc/limits.h"
@@ -196,6 +197,8 @@ bool authn_authorize(struct tlx_call *call, size_t *max_message, struct tlx_stat
     return true;
   }
   if (!identify(call, caller, status)) return false;
+  if (caller->kind == CALLER_OPERATOR && caller->is_first_use)
+    svc_operator_used(call, tlx_call_peer_cert(call)->serial);
   if ((rule->kind == AUTHZ_SENSOR) != (caller->kind == CALLER_SENSOR))
     return refuse(status, REASON_WRONG_PRINCIPAL);
   if (rule->kind == AUTHZ_OPERATOR && caller->role < (unsigned)rule->least) {

@@ -282,12 +282,13 @@ void live_remove(struct live *live, const char *sensor_id) {
   free(entry);
 }
 
-bool live_changing(struct live *live, const char *sensor_id) {
+bool live_changing(struct live *live, const char *sensor_id, bool *ret_woken) {
   struct live_sensor *sensor = live_find(live, sensor_id);
   if (!sensor) return false;
   sensor->n_changing++;
   live_wake(live, sensor_id);
-  return !sensor->wake_pending;
+  *ret_woken = !sensor->wake_pending;
+  return true;
 }
 
 void live_changed(struct live *live, const char *sensor_id) {

@@ -124,10 +124,11 @@ void live_drop_wake(struct live *live, struct live_sensor *sensor, struct tlx_ca
  * Unknown sensors are ignored. */
 void live_wake(struct live *live, const char *sensor_id);
 /* Something for the sensor is about to be stored: wakes it already, so that its heartbeat travels
- * while the commit runs. From here to live_changed, which is called once when the op is done,
- * however it ended, a heartbeat of it must be answered behind what the writer has (n_changing).
- * True: the wake went out, and a heartbeat will follow. Unknown sensors are ignored. */
-bool live_changing(struct live *live, const char *sensor_id);
+ * while the commit runs (|ret_woken|: the wake went out, a heartbeat will follow). From here to
+ * live_changed a heartbeat of it must be answered behind what the writer has (n_changing). False:
+ * nothing is known of the sensor, nothing was counted, and live_changed must not be called. */
+bool live_changing(struct live *live, const char *sensor_id, bool *ret_woken);
+/* The op is done, however it ended; once for each live_changing that was true. */
 void live_changed(struct live *live, const char *sensor_id);
 /* Takes the changed last-seen times for a checkpoint, which are then no longer marked: heap array,
  * owned by the caller. Returns how many; 0 and NULL when out of memory, and then nothing is taken.

@@ -17,8 +17,9 @@ struct op_kill_queue {
   bool has_baseline;
   uint8_t boot_id[16];
   uint64_t baseline_boot_ns;
-  bool silent;       /* no heartbeat within the stale threshold: other notice */
-  char woken_id[32]; /* the handler's: the sensor that was woken when this was submitted */
+  bool silent;     /* no heartbeat within the stale threshold: other notice */
+  bool is_counted; /* the handler's: live_changing was told of it, for the sensor named next */
+  char live_id[32];
   /* out */
   char sensor_id[32];
   char notice[256];                        /* spec §5.1, verbatim for a live sensor */

@@ -127,6 +127,19 @@ void op_operator_renew_run(struct op *base, struct tlx_txn *txn) {
   op_audit_json(base, txn, RENEWED, true, NULL, asked);
 }
 
+void op_operator_used_run(struct op *base, struct tlx_txn *txn) {
+  struct op_operator_used *op = (void *)base;
+  Telovix__Store__V1__OperatorRecord *record = tlx_operator_get(txn, op->name);
+  if (!record || !is_serial(&record->serial, op->serial)) return;
+  Telovix__Store__V1__SerialRecord *serial = tlx_serial_get(txn, op->serial);
+  if (!serial || !serial->unused) return;
+  serial->unused = false;
+  tlx_serial_put(txn, op->serial, serial);
+  end_serial(txn, &record->previous_serial, TLX_SERIAL_SUPERSEDED);
+  record->previous_serial = (ProtobufCBinaryData){0, NULL};
+  tlx_operator_put(txn, record);
+}
+
 /* ---- role and revocation ---- */
 
 struct admins {

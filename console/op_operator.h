@@ -37,6 +37,16 @@ struct op_operator_renew {
 /* Stores the new serial, not used yet. */
 void op_operator_renew_run(struct op *op, struct tlx_txn *txn);
 
+/* A certificate was used for the first time: the one before it is good no longer. Changes nothing
+ * when that was known or the certificate is not the current one. Audits nothing. */
+struct op_operator_used {
+  struct op op;
+  char name[64];
+  uint8_t serial[TLX_SERIAL_LEN];
+};
+/* Marks both. */
+void op_operator_used_run(struct op *op, struct tlx_txn *txn);
+
 /* Another role, or the end of an operator. Refuses NOT_FOUND unknown_operator, FAILED_PRECONDITION
  * last_admin (at least one admin who is not revoked stays) and, for a role, operator_is_revoked.
  * What is so already is done again, with "changed":false in the detail. Audit operator_role_changed

@@ -101,6 +101,9 @@ void svc_whoami(struct tlx_call *call, const ProtobufCMessage *request);
  * another key than that of the call's certificate. */
 void svc_create_operator(struct tlx_call *call, const ProtobufCMessage *request);
 void svc_renew_operator(struct tlx_call *call, const ProtobufCMessage *request);
+/* An operator was let in with |serial|, which was not used before: that is stored behind the call.
+ */
+void svc_operator_used(struct tlx_call *call, const uint8_t *serial);
 /* ListOperators: one page in order of names. */
 void svc_list_operators(struct tlx_call *call, const ProtobufCMessage *request);
 /* SetOperatorRole, RevokeOperator: after the commit, what the operator has open and may not have

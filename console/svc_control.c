@@ -70,9 +70,10 @@ static void pack_kill(const struct op *base, struct tlx_buf *buf) {
 static void kill_queued(struct op *base) {
   struct op_kill_queue *op = (void *)base;
   struct console *console = console_of(base->arg);
-  live_changed(console->live, op->woken_id);
+  if (op->is_counted) live_changed(console->live, op->live_id);
   if (base->status.code == TLX_GRPC_OK && !base->replayed) {
-    if (strcmp(op->sensor_id, op->woken_id) != 0) live_wake(console->live, op->sensor_id);
+    if (!base->has_follower || strcmp(op->sensor_id, op->live_id) != 0)
+      live_wake(console->live, op->sensor_id);
     watch_sensor_changed(console->watch, op->sensor_id);
   }
   svc_op_answer(base);
@@ -105,8 +106,8 @@ void svc_kill_process(struct tlx_call *call, const ProtobufCMessage *message) {
   /* An unknown sensor is refused by the op, which also audits it. */
   struct op finder = {0};
   const Telovix__Store__V1__SensorRecord *sensor = op_find_sensor(&finder, txn, request->sensor);
-  snprintf(op->woken_id, sizeof op->woken_id, "%s", sensor ? sensor->sensor_id : "");
-  take_live(console, op->woken_id, op);
+  snprintf(op->live_id, sizeof op->live_id, "%s", sensor ? sensor->sensor_id : "");
+  take_live(console, op->live_id, op);
   snprintf(op->sensor, sizeof op->sensor, "%s", request->sensor);
   snprintf(op->guard_exe, sizeof op->guard_exe, "%s", request->exe);
   op->pid = request->pid;
@@ -117,7 +118,7 @@ void svc_kill_process(struct tlx_call *call, const ProtobufCMessage *message) {
   op->op.action_type = "process_kill_queued";
   op->op.done = kill_queued;
   op->op.cost = sizeof *op;
-  op->op.has_follower = live_changing(console->live, op->woken_id);
+  op->is_counted = live_changing(console->live, op->live_id, &op->op.has_follower);
   svc_submit(call, &op->op, request->reason, request->request_id);
 }
 

@@ -229,6 +229,24 @@ void svc_renew_operator(struct tlx_call *call, const ProtobufCMessage *message) 
   svc_submit(call, &op->op, request->reason, request->request_id);
 }
 
+static void used(struct op *base) {
+  if (base->status.code != TLX_GRPC_OK)
+    tlx_warn(AUTH, "the first use of a certificate was not stored: %s", base->status.message);
+  op_done(base);
+  free(base);
+}
+
+void svc_operator_used(struct tlx_call *call, const uint8_t *serial) {
+  struct op_operator_used *op = calloc(1, sizeof *op);
+  if (!op) return; /* the next call tries again */
+  snprintf(op->name, sizeof op->name, "%s", caller_of(call)->name);
+  memcpy(op->serial, serial, sizeof op->serial);
+  op->op.run = op_operator_used_run;
+  op->op.done = used;
+  op->op.cost = sizeof *op;
+  console_submit(console_of(call), &op->op);
+}
+
 /* ---- SetOperatorRole, RevokeOperator ---- */
 
 static void pack_change(const struct op *base, struct tlx_buf *buf) {

@@ -186,7 +186,7 @@ int main(int argc, char **argv) {
   }
   signal(SIGPIPE, SIG_IGN);
   struct profile profile;
-  struct witness witness = {.seq = 0};
+  struct witness witness = {.n = 0};
   char why[512];
   if (profile_load(argv[1], &profile, why) != 0) {
     fprintf(stderr, "bench-block-latency: %s\n", why);

@@ -163,7 +163,7 @@ int main(int argc, char **argv) {
   signal(SIGPIPE, SIG_IGN);
   find_victim_program();
   struct profile profile;
-  struct witness witness = {.seq = 0};
+  struct witness witness = {.n = 0};
   char why[512];
   int err = profile_load(argv[1], &profile, why);
   if (err) {

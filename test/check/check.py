@@ -238,6 +238,78 @@ def check_reasons(root):
                 yield f"{source.relative_to(root)}: reason \"{word}\" is not in console/reasons.h"
 
 
+WALKED = re.compile(r"`([\w/.-]+/[\w.-]+):(\w+)`")
+
+
+def check_walk(root):
+    """doc/reference-walk.md numbers each sentence, and each has a place and a test or an earlier row; what it names exists."""
+    path = root / "doc/reference-walk.md"
+    if not path.exists():
+        yield "doc/reference-walk.md: missing"
+        return
+    rows, last = set(), {}
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        where = f"doc/reference-walk.md:{number}"
+        for name, word in WALKED.findall(line):
+            file = root / name
+            if not file.exists():
+                yield f"{where}: there is no {name}"
+            elif not re.search(rf"\b{re.escape(word)}\b", file.read_text()):
+                yield f"{where}: {name} has no {word}"
+        match = re.match(r"\| ([A-Z])(\d+) \|", line)
+        if not match:
+            continue
+        letter, count = match.group(1), int(match.group(2))
+        if count != last.get(letter, 0) + 1:
+            yield f"{where}: {letter}{count} does not follow {letter}{last.get(letter, 0)}"
+        last[letter] = count
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        earlier = re.search(r"\bas ([A-Z]\d+)\b", cells[3])
+        if not WALKED.search(cells[2]) or not (WALKED.search(cells[3]) or earlier and earlier.group(1) in rows):
+            yield f"{where}: {letter}{count} names no place or no test"
+        rows.add(f"{letter}{count}")
+    if not rows:
+        yield "doc/reference-walk.md: no sentence in it"
+
+
+# Every action type of an audit record; LATER_ACTIONS are nobody's yet.
+ACTIONS = set("""process_kill_queued process_kill_finished process_kill_cancelled enforcement_rule_created
+    enforcement_rule_deleted sensor_contained containment_verified sensor_released sensor_disabled sensor_enabled
+    sensor_revoked sensor_deleted sensor_enrolled sensor_reenrolled sensor_certificate_renewed sensor_rejected
+    clone_suspected enrollment_token_created enrollment_token_revoked enrollment_failed rule_mode_changed
+    containment_allow_changed enforcement_lifted enforcement_tampered operator_created operator_revoked
+    operator_role_changed operator_certificate_renewed access_denied audit_exported console_started console_initialized
+    console_restored audit_fork_reported request_refused""".split())
+LATER_ACTIONS = {"console_restored"}
+# Where sources say which type they write.
+ACTION_PLACES = re.compile(
+    r"""(?:op_refuse(?:_json)?|op_audit(?:_json)?|deny_note|audit_own|note)\([^;]*?"([a-z]+(?:_[a-z]+)+)"
+    |action_type\s*=[^;,]*?"([a-z]+(?:_[a-z]+)+)"
+    |\{\s*"/telovix\.v1\.\w+/\w+",\s*"([a-z]+(?:_[a-z]+)+)"\s*\}""", re.S | re.X)
+
+
+def check_actions(root):
+    """Each action type is written by the Console and explained in doc/operations.md, and no other is."""
+    text = "".join(path.read_text() for path in sources(root, "console") if path.suffix == ".c")
+    manual = (root / "doc/operations.md").read_text()
+    table = manual[manual.find("| Action type |"):]
+    table = table[:table.find("\n\n")]
+    explained = {word for line in table.splitlines() for word in re.findall(r"`([a-z]+(?:_[a-z]+)+)`", line.split("|")[1])
+                 } if table else set()
+    for action in sorted(ACTIONS):
+        written = f'"{action}"' in text
+        if written == (action in LATER_ACTIONS):
+            yield f"console: {action} is {'written, and counted as later work' if written else 'written nowhere'}"
+        if action not in explained:
+            yield f"doc/operations.md: the action type {action} is not explained"
+    for action in sorted(explained - ACTIONS):
+        yield f"doc/operations.md: {action} is no action type"
+    for groups in ACTION_PLACES.findall(text):
+        action = next(filter(None, groups))
+        if action not in ACTIONS:
+            yield f"console: {action} is written, and not in the list of action types"
+
+
 def check_tracked(root):
     result = subprocess.run(["git", "-C", str(root), "ls-files"], capture_output=True, text=True)
     if result.returncode != 0:
@@ -248,7 +320,8 @@ def check_tracked(root):
 
 
 RULES = [check_includes, check_programs, check_tests_built, check_sources_built, check_sources_tested, check_proto_comments,
-         check_readmes, check_links, check_functions_documented, check_headers, check_reasons, check_tracked]
+         check_readmes, check_links, check_functions_documented, check_headers, check_reasons,
+         check_walk, check_actions, check_tracked]
 
 
 def main():

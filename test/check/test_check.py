@@ -148,3 +148,34 @@ def test_reasons(tree):
     assert list(check.check_reasons(tree))
     write(tree, "console/a.c", 'tlx_status_set(&s, TLX_GRPC_NOT_FOUND,\n "known", "x");')
     assert not list(check.check_reasons(tree))
+
+
+def test_the_walk_names_what_exists(tree):
+    write(tree, "storage/a.c", "void keep(void);\n")
+    (tree / "doc").mkdir()
+    good = "| A1 | words | `storage/a.c:keep` | `storage/a.c:keep` |\n| A2 | words | `storage/a.c:keep` | as A1 |\n"
+    write(tree, "doc/reference-walk.md", good)
+    assert not list(check.check_walk(tree))
+    for bad in (good.replace("storage/a.c:keep", "storage/b.c:keep", 1), good.replace(":keep` | as", ":lost` | as"),
+                good.replace("A2", "A3"), good.replace("as A1", "as A9"), good.replace("`storage/a.c:keep` | as A1", "nowhere | as A1"),
+                ""):
+        write(tree, "doc/reference-walk.md", bad)
+        assert list(check.check_walk(tree)), bad
+
+
+def test_action_types_are_written_and_explained(tree):
+    (tree / "doc").mkdir()
+    written = check.ACTIONS - check.LATER_ACTIONS
+    code = "".join(f'f("{action}");\n' for action in sorted(written))
+    table = "| Action type | When |\n|---|---|\n" + "".join(f"| `{action}` | then |\n" for action in sorted(check.ACTIONS))
+    write(tree, "console/a.c", code)
+    write(tree, "doc/operations.md", table + "\n")
+    assert not list(check.check_actions(tree))
+    for bad_code, bad_table in (
+            (code.replace("sensor_deleted", "x_y"), table), (code, table.replace("| `sensor_deleted` | then |\n", "")),
+            (code, table + "| `x_y` | never |\n"), (code + 'f("console_restored");\n', table),
+            (code + 'op_refuse(op, txn, "x_y", NULL);\n', table), (code + 'op->action_type = "x_y";\n', table),
+            (code + '{"/telovix.v1.A/B", "x_y"},\n', table)):
+        write(tree, "console/a.c", bad_code)
+        write(tree, "doc/operations.md", bad_table + "\n")
+        assert list(check.check_actions(tree)), (bad_code, bad_table)

@@ -104,7 +104,9 @@ static void make_identity(struct mint *mint, enum tlx_principal_kind kind, const
   struct tlx_cert_template template = {.profile = TLX_CERT_CLIENT,
                                        .subject_cn = name,
                                        .issuer_cn = mint->ca.subject_cn,
-                                       .not_before_wall_ms = now_wall_ms - NOT_BEFORE_SLACK_MS,
+                                       /* old enough to be renewed */
+                                       .not_before_wall_ms = now_wall_ms - NOT_BEFORE_SLACK_MS -
+                                                             SENSOR_RENEW_INTERVAL_MS,
                                        .not_after_wall_ms = now_wall_ms + SENSOR_CERT_LIFE_MS,
                                        .subject_spki = tlx_key_spki(key),
                                        .issuer_spki = mint->ca.spki,

@@ -235,7 +235,15 @@ def test_renew_replaces_key_and_certificate(console):
     api = telovix.Api(console.console.address, channel_credentials=old)
     assert api.call(WHOAMI).name == "anna"
     console.ctl("whoami", profile=anna)
+
+    def refused():
+        try:
+            api.call(WHOAMI)
+        except grpc.RpcError as error:
+            return (error.code(), telovix.details(error)[0])
+    assert telovix.wait_for(refused, "the former one is over") == (grpc.StatusCode.UNAUTHENTICATED, "certificate_superseded")
     api.close()
+    console.ctl("whoami", profile=anna)
     assert len(console.audit("--action", "operator_certificate_renewed", "--actor", "anna")) == 1
 
 

@@ -682,3 +682,20 @@ def test_a_refused_sensor_says_so_once_and_keeps_what_it_enforces(moved):
     anybody = Anonymous(fleet)
     denied("token_revoked", lambda: anybody.enroll(pending["token"], make_key(), "web-1"))
     anybody.api.close()
+
+
+@pytest.mark.parametrize("late, may", [(59.9, True), (60.1, False)])
+def test_how_late_a_renewal_may_be(moved, late, may):
+    fleet = moved
+    sensor = fleet.start_sensor("web-1")
+    sensor.stop()
+    fleet.clock.set(days=30 + late)
+    fleet.console.wait_output("server certificate issued")
+    sensor = fleet.restart_sensor(sensor, wait=False)
+    sensor.wait_output("certificate_expired")
+    if may:
+        sensor.wait_output("certificate renewed")
+        fleet.wait_seen(sensor.sensor_id)
+    else:
+        wait_for(lambda: "re-enroll the sensor" in sensor.status()["renewalError"], "it is too late")
+        assert not [ok for ok, d in actions(fleet, "sensor_certificate_renewed") if ok]

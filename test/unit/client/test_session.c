@@ -55,7 +55,7 @@ Test(session, calls_one_after_the_other) {
   Telovix__V1__CancelKillRequest cancel = TELOVIX__V1__CANCEL_KILL_REQUEST__INIT;
   fake_console_start(&console);
   struct session *session = open_session(&console, &profile);
-  cr_assert_eq(witness.seq, 0);
+  cr_assert_eq(witness.n, 0);
   struct heard heard = {.n = 0};
   struct session_call call = watch(&request, "kill_0000000000000004", &heard);
   cr_assert(session_run(session, &call, &status), "%s", status.message);
@@ -72,8 +72,8 @@ Test(session, calls_one_after_the_other) {
   cr_assert(session_run(session, &change, &status));
   cr_assert(change.was_sent);
   cr_assert_eq(heard.n, 1);
-  char head[96];
-  cr_assert_str_eq(witness_format(&witness, head), "7:" FAKE_CONSOLE_HEAD_HEX);
+  cr_assert_eq(witness.n, 1);
+  cr_assert_eq(witness.heads[0].seq, 7);
   cancel.order_id = (char *)"refuse";
   cr_assert_not(session_run(session, &change, &status));
   cr_assert_eq(status.code, TLX_GRPC_FAILED_PRECONDITION);

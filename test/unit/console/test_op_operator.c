@@ -137,6 +137,32 @@ Test(op_operator, renewal_keeps_two) {
   cr_assert_eq(fixture_verify(&fx, NULL), 0);
 }
 
+static void use(struct fixture *fx, const char *name, uint8_t serial) {
+  struct op_operator_used op = {.serial = {serial}};
+  strcpy(op.name, name);
+  op.op.run = op_operator_used_run;
+  op_fixture_run(fx, &op.op);
+  cr_assert_eq(op.op.status.code, TLX_GRPC_OK);
+}
+
+Test(op_operator, the_first_use_ends_the_one_before) {
+  FIXTURE fx;
+  fixture_init(&fx);
+  create(&fx, "bob", OPERATOR, 1, "");
+  use(&fx, "bob", 1);
+  expect_serial(&fx, 1, TLX_SERIAL_GOOD, false);
+  renew(&fx, "bob", 1, 2, "");
+  use(&fx, "bob", 1); /* the former one is used on */
+  use(&fx, "nobody", 2);
+  expect_serial(&fx, 1, TLX_SERIAL_GOOD, false);
+  use(&fx, "bob", 2);
+  expect_serial(&fx, 1, TLX_SERIAL_SUPERSEDED, false);
+  expect_serial(&fx, 2, TLX_SERIAL_GOOD, false);
+  use(&fx, "bob", 2);
+  renew(&fx, "bob", 1, 3, "certificate_superseded");
+  cr_assert_eq(fixture_verify(&fx, NULL), 0);
+}
+
 /* ---- what waited to be stored while its operator was judged anew (op_execute) ---- */
 
 static void kill_as(struct fixture *fx, const char *name, unsigned least, const char *reason) {
