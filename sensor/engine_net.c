@@ -10,6 +10,7 @@
 #include "common/err.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "sensor/bpf_pin.h"
 #include "sensor/engine_int.h"
 #include "sensor/hazards.h"
 #include "sensor/host.h"
@@ -160,7 +161,8 @@ bool core_net_remove(struct core *core) {
   static const struct tlx_net_cfg off = {.mode = TLX_NET_OFF};
   char why[240] = "";
   if (!net->net && !has_pins(core)) return true;
-  int err = open_net(core, why);
+  int err = bpf_pin_lock(core->pin_folder, why, &core->lock_fd);
+  if (!err) err = open_net(core, why);
   /* First everything passes, then the programs go: no packet meets half of them. */
   if (!err) {
     int off_err = bpf_net_publish(net->net, &off, NULL, 0);
@@ -274,6 +276,8 @@ static int put_up(struct core *core, const struct rule_contain *rule, char step[
   }
   follow_links(core);
   err = publish(core, rule);
+  /* Marks of a map that had to be replaced are lost; the new one is pinned by now. */
+  mark_own(core);
   if (err) snprintf(step, 240, "it cannot be published: %s", tlx_err_text(err));
   return err;
 }
@@ -371,6 +375,13 @@ static void conclude(struct core *core, const struct rule_contain *rule,
 
 /* ---- a pass ---- */
 
+/* What somebody froze cannot be set right: its pins go on until a successor beside them is in
+ * force. */
+static void set_aside(struct core_net *net) {
+  bpf_net_close(net->net);
+  net->net = NULL;
+}
+
 /* Whether all is as we made it; else it has been repaired as far as it could be, and that is not
  * proved yet. */
 static bool is_as_made(struct core *core, struct rule_result *result) {
@@ -383,6 +394,7 @@ static bool is_as_made(struct core *core, struct rule_result *result) {
   note_step(result, RULE_REASON_DRIFT, err,
             core->tampers.n > n_before ? core->tampers.list[n_before].what : tlx_err_text(err));
   if (err) net->is_attached = net->is_published = false;
+  if (err == -EPERM) set_aside(net);
   net->n_drifts++;
   return false;
 }
@@ -423,11 +435,23 @@ static void hold(struct core *core, const struct rule_contain *rule, struct rule
     net->is_settled = true;
     return;
   }
+  /* Two sensors with the same pins would undo each other's containment. */
+  int err = bpf_pin_lock(core->pin_folder, step, &core->lock_fd);
+  if (err == TLX_E_LOCKED) {
+    note_step(result, RULE_REASON_STEP_FAILED, err, step);
+    return;
+  }
   /* Before the comparison: programs on a device that went are not missing. */
-  int err = read_surroundings(net);
-  if (err) snprintf(step, sizeof step, "addresses and devices cannot be read");
-  bool was_made = is_as_made(core, result);
+  if (!err) {
+    err = read_surroundings(net);
+    if (err) snprintf(step, sizeof step, "addresses and devices cannot be read");
+  }
+  unsigned n_before = core->tampers.n;
+  bool was_made = is_as_made(core, result), is_aside = !was_made && !net->net;
   if (!err) err = put_up(core, rule, step);
+  /* The successor has none of it. */
+  for (unsigned i = n_before; is_aside && !err && i < core->tampers.n; i++)
+    core->tampers.list[i].repaired = true;
   if (err) {
     bool is_denied = err == -EPERM || err == -EACCES || err == -EOPNOTSUPP;
     note_step(result,

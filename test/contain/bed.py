@@ -59,6 +59,8 @@ echo 1 >/proc/sys/net/ipv4/conf/all/promote_secondaries
 echo 0 >/proc/sys/net/ipv4/icmp_ratelimit
 echo 0 >/proc/sys/net/ipv6/icmp/ratelimit
 """
+# Of the peer, to what lies behind the host; they go with the address that they need.
+PEER_ROUTES = "for net in 96 98; do ip route replace 10.$net.0.0/24 via 10.99.0.2; ip -6 route replace fd$net::/64 via fd99::2; done"
 HOST = SETTINGS + """
 echo 1 >/proc/sys/net/ipv4/ip_forward
 echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
@@ -266,8 +268,7 @@ class Bed:
 ip address add 10.97.0.1/24 dev peer2; ip address add fd97::1/64 dev peer2 nodad; ip link set peer2 up
 ip address add 10.99.0.1/24 dev peer0; ip address add fd99::1/64 dev peer0 nodad
 ip link set peer0 up
-for net in 96 98; do ip route add 10.$net.0.0/24 via 10.99.0.2; ip -6 route add fd$net::/64 via fd99::2; done
-""", self.name("peer"))
+""" + PEER_ROUTES, self.name("peer"))
         run(SETTINGS + """
 ip address add 10.96.0.2/24 dev eth0; ip address add fd96::2/64 dev eth0 nodad
 ip link set eth0 up

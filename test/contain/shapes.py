@@ -127,6 +127,11 @@ def tunnelled(case):
     return case.raw(case.place, ip_packet(case.here, case.there, 4, inner))
 
 
+def dhcp_renewal(case):
+    """From the client's port to the server's, whose address may be any."""
+    return case.raw(case.place, udp_packet(case.here, case.there, 68, 67, case.payload()))
+
+
 def tagged(kind, tag):
     """By a packet socket: IP behind a tag of a VLAN, which a switch takes off again."""
     def send(case):
@@ -250,6 +255,7 @@ OUT = [
     ("neighbour solicitation with hop limit 64", V6, false_neighbour, by_content),
     ("ICMP error by hand", BOTH, unreachable, by_content),
     ("IPv4 in IPv4", V4, tunnelled, by_content),
+    ("DHCP renewal", V4, dhcp_renewal, by_content),
     ("TCP to an IPv4-mapped address", V4, mapped("mapped"), port_of),
     ("UDP to an IPv4-mapped address", V4, mapped("mapped-udp"), port_of),
     ("multicast", BOTH, many, port_of),

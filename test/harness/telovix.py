@@ -230,11 +230,11 @@ class Fleet:
         return self.start_sensor(sensor.node, sensor.state, sensor.cgroup, wait=wait, whole_host=sensor.cgroup is None,
                                  bpffs=sensor.bpffs)
 
-    def wait_seen(self, sensor_id):
+    def wait_seen(self, sensor_id, limit=LIMIT):
         def seen():
             found = self.sensor(sensor_id)
             return found.get("connected") and found.get("lastSeenAt") and not found.get("unconfirmedSinceRestart")
-        wait_for(seen, f"{sensor_id} is seen")
+        wait_for(seen, f"{sensor_id} is seen", limit)
 
     # ---- operator ----
     def ctl(self, *words, check=True, profile=None, env=None, timeout=90):
