@@ -11,9 +11,9 @@
  * solicitation for that very address (RFC 4861 §7.3) and an advertisement that has room for nothing
  * but an address.
  * - MLD has hop limit 1, DHCPv6 addresses of the link (RFC 8415 §13, §18).
- * - DHCPv4 renews with its server at any address, and when that does not answer with all on the link
- * (RFC 2131 §4.4.5). Only the latter goes out: to the server's address root could reach anybody, and
- * the one that granted the lease is reached by broadcast. */
+ * - DHCPv4 renews with its server at any address, and when that does not answer with all on the
+ * link (RFC 2131 §4.4.5). Only the latter goes out: to the server's address root could reach
+ * anybody, and the one that granted the lease is reached by broadcast. */
 #include "net_parse.bpf.h"
 
 #define TLX_ICMP_UNREACHABLE 3
