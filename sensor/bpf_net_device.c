@@ -199,8 +199,6 @@ int bpf_net_devices_remove(struct bpf_net *net) {
   struct if_nameindex *all = if_nameindex();
   for (unsigned i = 0; all && all[i].if_index; i++)
     for (unsigned in = 0; in < 2; in++) {
-      uint32_t prog_id;
-      if (bpf_clsact_query(all[i].if_index, in, &prog_id) != 0) continue;
       int err = bpf_clsact_detach(all[i].if_index, in);
       if (!first) first = err;
     }
@@ -254,7 +252,14 @@ static int check_clsact(struct bpf_net *net, struct bpf_net_device *device, unsi
     return repair(net, device, in, "the filter was missing", tampers);
   if (prog_id != device->prog_id[in])
     return repair(net, device, in, "the filter held another program", tampers);
-  return 0;
+  if (bpf_clsact_first(device->ifindex, in, &prog_id) == 0 && prog_id == device->prog_id[in])
+    return 0;
+  char what[64];
+  snprintf(what, sizeof what, "device %u, tc %s", device->ifindex, directions[in]);
+  int err = bpf_clsact_to_front(device->ifindex, in,
+                                bpf_net_hook_of(net, prog_of(device->is_ip, in))->prog_fd);
+  bpf_tampers_note(tampers, !err, what, "another filter stood before it");
+  return err;
 }
 
 int bpf_net_devices_verify(struct bpf_net *net, struct bpf_tampers *tampers) {
