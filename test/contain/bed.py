@@ -246,6 +246,7 @@ class Bed:
     node = "web-1"
     has_sctp = None  # its kernel; None = not asked yet
     force = False  # contain with it: a test has made the health critical
+    module = None  # whose tests run
 
     def __init__(self):
         self.stack = contextlib.ExitStack()
@@ -343,6 +344,11 @@ ip route add default via 10.96.0.1; ip -6 route add default via fd96::1
     def mark(self):
         return {name: len(tap.sent) for name, tap in self.taps.items()}
 
+    def forget_captures(self):
+        """They hold so much and no more. No mark of before counts any longer."""
+        for tap in self.taps.values():
+            del tap.sent[:]
+
     def passed(self, mark):
         """Everything recorded since."""
         return [parse(when, name, data) for name, tap in self.taps.items() for when, data in tap.sent[mark.get(name, 0):]]
@@ -438,13 +444,13 @@ class Trial(Bed):
     def add_place(self, place, netns):
         self.inside.call("", "place", name=place, netns=netns, cgroup=str(self.cgroup.path))
 
-    def start_sensor(self, wait=True, env=None):
+    def start_sensor(self, wait=True, env=None, program=None):
         with inside_of(self.name("h")):
             if self.sensor is None:
                 self.sensor = self.fleet.start_sensor(self.node, cgroup=self.cgroup, env=env)
             else:
                 self.sensor = self.fleet.start_sensor(self.node, self.sensor.state, self.cgroup, env=env, wait=False,
-                                                      bpffs=self.sensor.bpffs)
+                                                      bpffs=self.sensor.bpffs, program=program)
         self.state, self.bpffs = self.sensor.state, self.sensor.bpffs
         if wait:
             self.fleet.wait_seen(self.sensor.sensor_id)
@@ -489,7 +495,7 @@ class Machine(Bed):
 
     def boot(self, argv=None):
         """Starts the machine; its agent answers afterwards."""
-        machine = Guest(self.kernel, memory=768, timeout=900, link=self.cables, disks=[self.disk] if self.disk else [],
+        machine = Guest(self.kernel, memory=768, timeout=7200 if telovix.LONG else 900, link=self.cables, disks=[self.disk] if self.disk else [],
                         modules=[*MODULES, "virtio_console", "ip_gre"], **self.options)
         self.outcome = None
 
@@ -523,7 +529,7 @@ class Machine(Bed):
 
     state, bpffs, sensor_log = "/tmp/state", "/sys/fs/bpf", "/tmp/sensor.log"
 
-    def start_sensor(self, wait=True, env=None):
+    def start_sensor(self, wait=True, env=None, program=None):
         if self.sensor is None:
             token = self.fleet.ctl_json("token", "create")[0]
             self.inside.shell(f"{BUILD}/sensor/telovix-sensor enroll --console {PEER_DEFAULT[0]}:{PORT} --ca-cert-hash "
@@ -531,7 +537,7 @@ class Machine(Bed):
                               env=SANITIZERS)
             self.sensor = True
         self.inside.call("", "start", name="sensor", log=self.sensor_log, env={**SANITIZERS, **(env or {})},
-                         argv=[f"{BUILD}/sensor/telovix-sensor", "run", "--state", self.state, "--bpffs", self.bpffs])
+                         argv=[f"{program or BUILD / 'sensor/telovix-sensor'}", "run", "--state", self.state, "--bpffs", self.bpffs])
         if wait:
             self.fleet.wait_seen(self.node)
             self.wait_started()
