@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(config, items):
     for item in items if config.getoption("--bounded") else ():
         values = item.callspec.params.values() if hasattr(item, "callspec") else ()
         if {"6.1", "6.12"} & set(values) and {item.path.stem, item.originalname} & LONG_IN_GUESTS:
-            item.add_marker(pytest.mark.skip(reason=f"{item.name}: in guests with run-tests --long"))
+            item.add_marker(pytest.mark.skip(reason=f"{item.originalname}: in guests with run-tests --long"))
 
 
 @pytest.fixture(scope="session")
