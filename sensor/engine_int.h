@@ -39,6 +39,7 @@ struct core_net {
   struct net_sweep_result sweep;
   uint32_t link_gaps;       /* found while devices were followed */
   uint64_t up_mono_ms;      /* since when it is in force, or known to be; 0 = it is not */
+  bool has_late_links;      /* devices that get their programs after the configuration */
   uint64_t proved_boot_ns;  /* last whole proof; 0 = none since it was published */
   unsigned n_drifts;        /* passes in a row that found something altered */
   bool wants_again;         /* another pass shall follow at once */

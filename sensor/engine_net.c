@@ -214,12 +214,17 @@ static bool has_user_driver(void) {
 static void follow_links(struct core *core) {
   struct core_net *net = &core->net;
   net->link_gaps = 0;
+  net->has_late_links = false;
   if (!core->whole_host) return;
   for (size_t i = 0; i < net->n_links; i++) {
     char why[240] = "";
     if (!net_link_is_uplink(&net->links[i])) continue;
     int err = bpf_net_link_add(net->net, net->links[i].index, why);
     if (err == -ENODEV) continue; /* it went meanwhile */
+    if (err == -EAGAIN) {
+      net->has_late_links = true;
+      continue;
+    }
     if (err) {
       net->link_gaps |=
           1u << RULE_GAP_PACKET_SOCKET | 1u << RULE_GAP_FORWARDED | 1u << RULE_GAP_V6_RESET;
@@ -276,6 +281,8 @@ static int put_up(struct core *core, const struct rule_contain *rule, char step[
   }
   follow_links(core);
   err = publish(core, rule);
+  /* Those of a former process went on until now. */
+  if (!err && net->has_late_links) follow_links(core);
   /* Marks of a map that had to be replaced are lost; the new one is pinned by now. */
   mark_own(core);
   if (err) snprintf(step, 240, "it cannot be published: %s", tlx_err_text(err));

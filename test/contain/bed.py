@@ -341,6 +341,11 @@ ip route add default via 10.96.0.1; ip -6 route add default via fd96::1
         wait_for(started, "the engine has started", 60)
 
     # ---- what passes ----
+    def forget_captures(self):
+        """What was recorded so far; no mark from before may be used any more. A capture has an end (link.FRAMES_KEPT)."""
+        for tap in self.taps.values():
+            del tap.sent[:]
+
     def mark(self):
         return {name: len(tap.sent) for name, tap in self.taps.items()}
 
