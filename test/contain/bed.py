@@ -247,6 +247,7 @@ class Bed:
     has_sctp = None  # its kernel; None = not asked yet
     force = False  # contain with it: a test has made the health critical
     module = None  # whose tests run
+    looked = 0.0
 
     def __init__(self):
         self.stack = contextlib.ExitStack()
@@ -382,6 +383,9 @@ ip route add default via 10.96.0.1; ip -6 route add default via fd96::1
 
     # ---- containment ----
     def seen(self):
+        """What the Console says; asked ten times a second at most, for each is a process."""
+        time.sleep(max(0.0, self.looked + 0.1 - time.monotonic()))
+        self.looked = time.monotonic()
         return self.fleet.sensor(self.node)
 
     def containment(self):
@@ -460,6 +464,10 @@ class Trial(Bed):
         if wait:
             self.fleet.wait_seen(self.sensor.sensor_id)
             self.wait_started()
+
+    def retry(self):
+        """The sensor asks for its Console now, however long it has waited in vain."""
+        self.sensor.process.send_signal(signal.SIGHUP)
 
     def kill9(self):
         self.sensor.kill9()
@@ -546,6 +554,9 @@ class Machine(Bed):
         if wait:
             self.fleet.wait_seen(self.node)
             self.wait_started()
+
+    def retry(self):
+        self.inside.call("", "signal", name="sensor", number=signal.SIGHUP)
 
     def kill9(self):
         self.inside.call("", "signal", name="sensor", number=signal.SIGKILL)

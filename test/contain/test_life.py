@@ -595,6 +595,7 @@ def test_without_a_console_it_is_kept_or_released_as_ordered(free, flows):
                 assert bed.status()["rules"][0]["reason"] == host_says
         bed.fleet.start_console(PORT)
         # After more than a minute without one the sensor asks as seldom as it ever does, and its old addresses too.
+        bed.retry()
         bed.fleet.wait_seen(bed.node, 120)
         if order == "keep":
             bed.wait_containment(bed.best, limit=60)
