@@ -449,7 +449,7 @@ def test_a_thousand_replacements_have_no_open_window(free, flows):
     before = bed.status()
     result = subprocess.run([sys.executable, HERE_FOLDER / "replace.py", bed.fleet.console.address, bed.fleet.profile, bed.node, str(n),
                              "out:10.99.0.1/32,7001/udp out:203.0.113.0/24", "out:198.51.100.0/24 out:10.99.0.1/32,7001/udp"],
-                            capture_output=True, text=True, timeout=600)
+                            capture_output=True, text=True, timeout=2400 if telovix.LONG else 600)
     assert result.stdout == f"{n} replacements\n", result.stderr
     for cell in forbidden:
         bed.call(cell.place, "repeat", n=cell.n, every=0)
