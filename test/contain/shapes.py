@@ -176,6 +176,15 @@ def mapped(kind):
     return send
 
 
+def fast_open(case):
+    return case.bed.call(case.place, "fastopen", family=case.family, address=case.there, port=case.port, source_port=case.port + 10000)
+
+
+def mptcp(case):
+    return case.bed.call(case.place, "open", n=case.n, kind="mptcp", family=case.family, role="connect", local=case.here,
+                         remote=case.there)
+
+
 def many(case):
     group = "ff02::fb" if case.family == 6 else "224.0.0.251"
     return case.bed.call(case.place, "sendto", family=case.family, address=group, port=case.port, source_port=case.port + 10000,
@@ -258,6 +267,8 @@ OUT = [
     ("DHCP renewal", V4, dhcp_renewal, by_content),
     ("TCP to an IPv4-mapped address", V4, mapped("mapped"), port_of),
     ("UDP to an IPv4-mapped address", V4, mapped("mapped-udp"), port_of),
+    ("TCP fast open", BOTH, fast_open, port_of),
+    ("MPTCP", BOTH, mptcp, port_of),
     ("multicast", BOTH, many, port_of),
     ("SCTP to the peer", BOTH, sctp_connect, port_of),
     ("packet socket, priority tag", BOTH, tagged(0x8100, 0), port_of),

@@ -195,6 +195,30 @@ def test_containers_of_one_bridge_are_cut_from_each_other(free, flows):
         assert word in ("ETIMEDOUT", "EPERM"), word
 
 
+def test_sessions_of_mptcp_are_cut(free, flows):
+    """Nothing passes on any of their paths. That their owners hear of it is more than the kernel lets anybody do."""
+    bed = free
+    cells = flows.cells(HERE, "established", ("mptcp",))
+    wait_passing(bed, cells, flows)
+    bed.contain()
+    mark = bed.mark()
+    got = {cell: (ours["n_got"], theirs["n_got"]) for cell, (ours, theirs) in flows.states(cells).items()}
+    for cell in cells:
+        for where in (cell.place, "peer"):
+            bed.call(where, "send", n=cell.n, word="held")
+    started = time.monotonic()
+    wait_for(lambda: time.monotonic() > started + 2.5, "TCP tries again")
+    bed.fence()
+    assert {cell: (ours["n_got"], theirs["n_got"]) for cell, (ours, theirs) in flows.states(cells).items()} == got
+    if bed.whole_host:
+        assert not bed.leaks(mark), [str(packet) for packet in bed.leaks(mark)]
+    bed.release()
+    fresh = flows.cells(HERE, "new", ("mptcp",))
+    flows.open(fresh)
+    flows.all_pass(fresh, "after", "after the release")
+    flows.close([*cells, *fresh])
+
+
 def test_a_session_of_sctp_is_cut(free, flows):
     """Between two namespaces of the host: the peer's kernel may have no SCTP."""
     bed = free
