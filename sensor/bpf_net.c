@@ -86,15 +86,10 @@ static unsigned count_former(const struct bpf_net *net, bool *ret_any, bool *ret
   return n;
 }
 
-/* Whether the map can be written: one that somebody froze can be read for ever and never be set
- * again. Deletes what cannot be there; a frozen map says EPERM before it looks. */
+/* One that somebody froze can be read for ever and never be set again. */
 static int check_writable(enum bpf_net_map map, int fd, char why[240]) {
-  const struct tlx_net_addr nowhere = {{0}};
-  const uint32_t beyond = 1u << 30;
-  if (map == BPF_NET_MAP_OWN || map == BPF_NET_MAP_STATS || map == BPF_NET_MAP_EVENTS) return 0;
-  const void *key = map == BPF_NET_MAP_LOCAL ? (const void *)&nowhere : &beyond;
-  if (bpf_map_delete_elem(fd, key) == 0 || errno != EPERM) return 0;
-  snprintf(why, 240, "map %s cannot be written", bpf_net_map_word(map));
+  if (!bpf_pin_is_frozen(fd)) return 0;
+  snprintf(why, 240, "map %s was frozen", bpf_net_map_word(map));
   return -EPERM;
 }
 
@@ -316,23 +311,26 @@ static int attach_layer(struct bpf_net *net, enum bpf_net_layer layer, enum bpf_
   return 0;
 }
 
-/* Maps are pinned before the links that need them. */
-static int pin_maps(struct bpf_net *net) {
-  int err = 0;
+/* Maps are pinned before the links that need them; again too, since somebody may have taken a pin
+ * away. */
+static int pin_maps(struct bpf_net *net, char why[240]) {
+  char name[16];
+  snprintf(name, sizeof name, "net-%d", TLX_NET_ABI_VERSION);
+  int err = bpf_pin_folder_make_named(net->pin_folder, name, why, net->folder);
+  if (err) return err;
   for (unsigned i = 0; i < BPF_NET_MAP_COUNT && !err; i++)
     err = bpf_pin_put(net->folder, bpf_net_map_word(i), net->maps[i].fd);
   if (!err && net->cfg_fd >= 0) err = bpf_pin_put(net->folder, BPF_NET_CFG_PIN, net->cfg_fd);
   if (!err) net->maps_pinned = true;
+  if (err)
+    snprintf(why, 240, "maps cannot be pinned in %.150s: %s", net->folder, tlx_err_text(err));
   return err;
 }
 
 int bpf_net_attach(struct bpf_net *net, char why[240]) {
   if (net->maps[BPF_NET_MAP_CFGS].fd < 0) return -EBADF;
-  int err = net->maps_pinned || net->has_former ? 0 : pin_maps(net);
-  if (err) {
-    snprintf(why, 240, "maps cannot be pinned in %.150s: %s", net->folder, tlx_err_text(err));
-    return err;
-  }
+  int err = net->has_former ? 0 : pin_maps(net, why);
+  if (err) return err;
   err = attach_layer(net, BPF_NET_LAYER_CGROUP_SKB, BPF_NET_PROG_SKB_OUT, BPF_NET_PROG_SKB_IN);
   if (err) {
     snprintf(why, 240, "%s", net->layer_why[BPF_NET_LAYER_CGROUP_SKB]);
@@ -351,19 +349,15 @@ int bpf_net_attach(struct bpf_net *net, char why[240]) {
   net->is_attached = true;
   if (net->has_former) return bpf_net_succeed(net);
   if (net->layers & 1u << BPF_NET_LAYER_TC) bpf_net_devices_adopt(net);
-  err = bpf_pin_sweep_numbered(net->pin_folder, "net-", TLX_NET_ABI_VERSION);
-  if (err)
-    tlx_warn(BPF, "network pins of other versions cannot be removed, what they enforce stays: %s",
-             tlx_err_text(err));
   return 0;
 }
 
 int bpf_net_succeed(struct bpf_net *net) {
-  int err = 0;
+  char why[240];
   if (!net->has_former || !net->is_attached || !net->is_published) return 0;
   /* Maps first: whoever finds them beside old links either sees that those work on others, and
    * begins anew, or gives the links programs on maps that hold the configuration. */
-  err = pin_maps(net);
+  int err = pin_maps(net, why);
   for (unsigned i = 0; i < BPF_NET_CGROUP_PROGS && !err; i++)
     if (net->hooks[i].link_fd >= 0) err = pin_over(net, i, net->hooks[i].link_fd);
   if (err) return err;
@@ -381,9 +375,11 @@ const char *bpf_net_layer_why(const struct bpf_net *net, enum bpf_net_layer laye
 
 int bpf_net_remove(struct bpf_net *net) {
   int first = 0;
-  /* Off first: whoever else holds a link holds one that lets everything through. */
+  /* Off first: whoever else holds a link holds one that lets everything through. EPERM: the map was
+   * frozen; detaching has to do. */
   if (net->maps[BPF_NET_MAP_CFGS].fd >= 0 &&
-      bpf_map_delete_elem(net->maps[BPF_NET_MAP_CFGS].fd, &zero) != 0 && errno != ENOENT)
+      bpf_map_delete_elem(net->maps[BPF_NET_MAP_CFGS].fd, &zero) != 0 && errno != ENOENT &&
+      errno != EPERM)
     first = -errno;
   int err = bpf_net_devices_remove(net);
   if (!first) first = err;

@@ -115,12 +115,37 @@ static int link_update(struct bpf_net *net, struct bpf_net_device *device, unsig
   return 0;
 }
 
+/* Whether no other program is asked before ours, who could let everything through. */
+static bool is_first(const struct bpf_net *net, const struct bpf_net_device *device, unsigned in) {
+  uint32_t first_id = 0;
+  int err = net->has_tcx ? bpf_tcx_first(device->ifindex, in, &first_id)
+                         : bpf_clsact_first(device->ifindex, in, &first_id);
+  return !err && first_id == device->prog_id[in];
+}
+
+static int to_front(struct bpf_net *net, struct bpf_net_device *device, unsigned in) {
+  char why[240];
+  if (!net->has_tcx)
+    return bpf_clsact_to_front(device->ifindex, in,
+                               bpf_net_hook_of(net, prog_of(device->is_ip, in))->prog_fd);
+  /* A program cannot be on one list twice: a second copy goes to the head before the first one
+   * leaves. */
+  int err = bpf_net_tc_load(net, why);
+  return err ? err : link_new(net, device, in);
+}
+
 static int attach(struct bpf_net *net, struct bpf_net_device *device, unsigned in) {
   const struct bpf_net_hook *prog = bpf_net_hook_of(net, prog_of(device->is_ip, in));
-  if (net->has_tcx) return link_update(net, device, in) == 0 ? 0 : link_new(net, device, in);
-  int err = bpf_clsact_attach(device->ifindex, in, prog->prog_fd);
-  if (!err) device->prog_id[in] = prog->prog_id;
-  return err;
+  int err = 0;
+  if (net->has_tcx) {
+    if (link_update(net, device, in) != 0) return link_new(net, device, in);
+  } else {
+    err = bpf_clsact_attach(device->ifindex, in, prog->prog_fd);
+    if (err) return err;
+    device->prog_id[in] = prog->prog_id;
+  }
+  /* Of a former process: somebody may have stepped before it since. */
+  return is_first(net, device, in) ? 0 : to_front(net, device, in);
 }
 
 int bpf_net_link_add(struct bpf_net *net, uint32_t ifindex, char why[240]) {
@@ -199,8 +224,6 @@ int bpf_net_devices_remove(struct bpf_net *net) {
   struct if_nameindex *all = if_nameindex();
   for (unsigned i = 0; all && all[i].if_index; i++)
     for (unsigned in = 0; in < 2; in++) {
-      uint32_t prog_id;
-      if (bpf_clsact_query(all[i].if_index, in, &prog_id) != 0) continue;
       int err = bpf_clsact_detach(all[i].if_index, in);
       if (!first) first = err;
     }
@@ -211,24 +234,23 @@ int bpf_net_devices_remove(struct bpf_net *net) {
 
 /* ---- verification ---- */
 
-static int repair(struct bpf_net *net, struct bpf_net_device *device, unsigned in, const char *how,
-                  struct bpf_tampers *tampers) {
+static int note(const struct bpf_net_device *device, unsigned in, int err, const char *how,
+                struct bpf_tampers *tampers) {
   char what[64];
   snprintf(what, sizeof what, "device %u, tc %s", device->ifindex, directions[in]);
-  int err = net->has_tcx ? link_new(net, device, in) : attach(net, device, in);
   bpf_tampers_note(tampers, !err, what, "%s", how);
   return err;
 }
 
 static int check_tcx(struct bpf_net *net, struct bpf_net_device *device, unsigned in,
                      struct bpf_tampers *tampers) {
-  uint32_t ifindex = 0, prog_id = 0, first_id = 0;
+  uint32_t ifindex = 0, prog_id = 0;
   bool is_in;
-  char name[BPF_PIN_NAME_MAX], why[240];
+  char name[BPF_PIN_NAME_MAX];
   int err = device->link_fd[in] < 0 ? -EBADF
                                     : bpf_tcx_info(device->link_fd[in], &ifindex, &is_in, &prog_id);
   if (err || ifindex != device->ifindex)
-    return repair(net, device, in, "the link was detached", tampers);
+    return note(device, in, link_new(net, device, in), "the link was detached", tampers);
   if (prog_id != device->prog_id[in]) {
     err = link_update(net, device, in);
     char what[64];
@@ -236,12 +258,8 @@ static int check_tcx(struct bpf_net *net, struct bpf_net_device *device, unsigne
     bpf_tampers_note(tampers, !err, what, "the link held another program: id %u", prog_id);
     if (err) return err;
   }
-  if (bpf_tcx_first(device->ifindex, in, &first_id) != 0 || first_id != device->prog_id[in]) {
-    /* A program cannot be on one list twice: a second copy goes to the head before the first one
-     * leaves. */
-    err = bpf_net_tc_load(net, why);
-    return err ? err : repair(net, device, in, "another program stood before it", tampers);
-  }
+  if (!is_first(net, device, in))
+    return note(device, in, to_front(net, device, in), "another program stood before it", tampers);
   pin_name(in, device->ifindex, name);
   return bpf_tampers_check_pin(net->folder, name, BPF_PIN_LINK, device->link_fd[in],
                                device->link_id[in], tampers);
@@ -251,10 +269,11 @@ static int check_clsact(struct bpf_net *net, struct bpf_net_device *device, unsi
                         struct bpf_tampers *tampers) {
   uint32_t prog_id = 0;
   if (bpf_clsact_query(device->ifindex, in, &prog_id) != 0)
-    return repair(net, device, in, "the filter was missing", tampers);
+    return note(device, in, attach(net, device, in), "the filter was missing", tampers);
   if (prog_id != device->prog_id[in])
-    return repair(net, device, in, "the filter held another program", tampers);
-  return 0;
+    return note(device, in, attach(net, device, in), "the filter held another program", tampers);
+  if (is_first(net, device, in)) return 0;
+  return note(device, in, to_front(net, device, in), "another filter stood before it", tampers);
 }
 
 int bpf_net_devices_verify(struct bpf_net *net, struct bpf_tampers *tampers) {

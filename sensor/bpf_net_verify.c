@@ -37,6 +37,18 @@ static int check_hook(struct bpf_net *net, enum bpf_net_prog prog, struct bpf_ta
                                hook->link_id, tampers);
 }
 
+/* A frozen map is of no more use: nothing in it can be set, or set right, again. */
+static int check_frozen(const struct bpf_net *net, struct bpf_tampers *tampers) {
+  char what[64];
+  for (unsigned i = 0; i < BPF_NET_MAP_COUNT; i++) {
+    if (!bpf_pin_is_frozen(net->maps[i].fd)) continue;
+    snprintf(what, sizeof what, "map %s", bpf_net_map_word(i));
+    bpf_tampers_note(tampers, false, what, "it was frozen");
+    return -EPERM;
+  }
+  return 0;
+}
+
 int bpf_net_verify(struct bpf_net *net, struct bpf_tampers *tampers) {
   char name[16], why[240];
   int first = 0;
@@ -46,6 +58,7 @@ int bpf_net_verify(struct bpf_net *net, struct bpf_tampers *tampers) {
     if (!first) first = err_;                                                                      \
   } while (0)
   if (net->maps[BPF_NET_MAP_CFGS].fd < 0) return -EBADF;
+  CHECK(check_frozen(net, tampers));
   snprintf(name, sizeof name, "net-%d", TLX_NET_ABI_VERSION);
   CHECK(bpf_pin_folder_make_named(net->pin_folder, name, why, net->folder));
   for (unsigned i = 0; net->maps_pinned && i < BPF_NET_MAP_COUNT; i++)

@@ -4,6 +4,9 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <linux/pkt_cls.h>
+#include <linux/pkt_sched.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <stdio.h>
@@ -15,6 +18,7 @@
 
 #include "common/cleanup.h"
 #include "sensor/bpf_load.h"
+#include "sensor/netlink.h"
 
 /* The installed headers may be older than the running kernel: numbers of include/uapi/linux/bpf.h.
  */
@@ -27,6 +31,8 @@
 /* "TLX" and the priority that is asked before every other. */
 #define CLSACT_HANDLE 0x544c58u
 #define CLSACT_PRIORITY 1u
+/* Holds the place while the filter moves to the front. */
+#define CLSACT_HANDLE_MOVING (CLSACT_HANDLE + 1)
 
 /* Link layers that <net/if_arp.h> leaves out (include/uapi/linux/if_arp.h). */
 #ifndef ARPHRD_RAWIP
@@ -85,25 +91,52 @@ int bpf_tcx_first(uint32_t ifindex, bool in, uint32_t *ret_prog_id) {
 
 /* ---- clsact ---- */
 
-static struct bpf_tc_hook hook_of(uint32_t ifindex, bool in) {
-  struct bpf_tc_hook hook = {.sz = sizeof hook,
-                             .ifindex = (int)ifindex,
-                             .attach_point = in ? BPF_TC_INGRESS : BPF_TC_EGRESS};
+/* By memset, padding included: libbpf refuses a structure with anything in it that it does not
+ * know. */
+static void hook_init(struct bpf_tc_hook *hook, uint32_t ifindex, bool in) {
+  memset(hook, 0, sizeof *hook);
+  hook->sz = sizeof *hook;
+  hook->ifindex = (int)ifindex;
+  hook->attach_point = in ? BPF_TC_INGRESS : BPF_TC_EGRESS;
   bpf_load_log();
-  return hook;
+}
+
+static int put_filter(uint32_t ifindex, bool in, uint32_t handle, int prog_fd) {
+  struct bpf_tc_hook hook;
+  LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog_fd, .flags = BPF_TC_F_REPLACE, .handle = handle,
+              .priority = CLSACT_PRIORITY);
+  hook_init(&hook, ifindex, in);
+  return bpf_tc_attach(&hook, &opts);
+}
+
+static int take_filter(uint32_t ifindex, bool in, uint32_t handle) {
+  struct bpf_tc_hook hook;
+  LIBBPF_OPTS(bpf_tc_opts, opts, .handle = handle, .priority = CLSACT_PRIORITY);
+  hook_init(&hook, ifindex, in);
+  int err = bpf_tc_detach(&hook, &opts);
+  return err == -ENOENT || err == -EINVAL || err == -ENODEV ? 0 : err;
 }
 
 int bpf_clsact_attach(uint32_t ifindex, bool in, int prog_fd) {
-  struct bpf_tc_hook hook = hook_of(ifindex, in);
-  LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog_fd, .flags = BPF_TC_F_REPLACE,
-              .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY);
+  struct bpf_tc_hook hook;
+  hook_init(&hook, ifindex, in);
   int err = bpf_tc_hook_create(&hook);
-  return err && err != -EEXIST ? err : bpf_tc_attach(&hook, &opts);
+  return err && err != -EEXIST ? err : put_filter(ifindex, in, CLSACT_HANDLE, prog_fd);
+}
+
+int bpf_clsact_to_front(uint32_t ifindex, bool in, int prog_fd) {
+  /* A new filter goes to the head of its priority, another program in an old one stays where that
+   * is. */
+  int err = put_filter(ifindex, in, CLSACT_HANDLE_MOVING, prog_fd);
+  if (!err) err = take_filter(ifindex, in, CLSACT_HANDLE);
+  if (!err) err = put_filter(ifindex, in, CLSACT_HANDLE, prog_fd);
+  return err ? err : take_filter(ifindex, in, CLSACT_HANDLE_MOVING);
 }
 
 int bpf_clsact_query(uint32_t ifindex, bool in, uint32_t *ret_prog_id) {
-  struct bpf_tc_hook hook = hook_of(ifindex, in);
+  struct bpf_tc_hook hook;
   LIBBPF_OPTS(bpf_tc_opts, opts, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY);
+  hook_init(&hook, ifindex, in);
   int err = bpf_tc_query(&hook, &opts);
   /* No qdisc: EINVAL. */
   if (err) return err == -EINVAL ? -ENOENT : err;
@@ -111,11 +144,51 @@ int bpf_clsact_query(uint32_t ifindex, bool in, uint32_t *ret_prog_id) {
   return 0;
 }
 
+/* The first filter of a dump, which is in the order of asking; a priority is announced with handle
+ * 0. */
+struct first_filter {
+  bool is_there;
+  uint32_t prog_id;
+};
+
+static int take_first(void *arg, const struct nlmsghdr *message) {
+  struct first_filter *first = arg;
+  const struct tcmsg *filter = NLMSG_DATA(message);
+  size_t len = 0;
+  if (message->nlmsg_len < NLMSG_LENGTH(sizeof *filter)) return -EPROTO;
+  if (first->is_there || !filter->tcm_handle) return 0;
+  const char *attributes = (const char *)filter + NLMSG_ALIGN(sizeof *filter);
+  const void *options = netlink_find(attributes, message->nlmsg_len - NLMSG_LENGTH(sizeof *filter),
+                                     TCA_OPTIONS, &len);
+  first->is_there = true;
+  /* Of another kind than bpf the number is no id, and not ours. */
+  if (options) first->prog_id = netlink_u32(options, len, TCA_BPF_ID);
+  return 0;
+}
+
+int bpf_clsact_first(uint32_t ifindex, bool in, uint32_t *ret_prog_id) {
+  struct tcmsg about = {.tcm_family = AF_UNSPEC,
+                        .tcm_ifindex = (int)ifindex,
+                        .tcm_parent =
+                            TC_H_MAKE(TC_H_CLSACT, in ? TC_H_MIN_INGRESS : TC_H_MIN_EGRESS)};
+  const uint32_t chain = 0; /* others are asked only when a filter of it says so */
+  struct first_filter first = {0};
+  struct netlink_request request;
+  TLX_AUTOCLOSE int fd = netlink_open(NETLINK_ROUTE);
+  if (fd < 0) return fd;
+  netlink_begin(&request, RTM_GETTFILTER, NLM_F_DUMP, &about, sizeof about);
+  netlink_add(&request, TCA_CHAIN, &chain, sizeof chain);
+  int err = netlink_ask(fd, &request, take_first, &first);
+  if (err) return err;
+  if (!first.is_there) return -ENOENT;
+  *ret_prog_id = first.prog_id;
+  return 0;
+}
+
 int bpf_clsact_detach(uint32_t ifindex, bool in) {
-  struct bpf_tc_hook hook = hook_of(ifindex, in);
-  LIBBPF_OPTS(bpf_tc_opts, opts, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY);
-  int err = bpf_tc_detach(&hook, &opts);
-  return err == -ENOENT || err == -EINVAL || err == -ENODEV ? 0 : err;
+  int err = take_filter(ifindex, in, CLSACT_HANDLE),
+      moving_err = take_filter(ifindex, in, CLSACT_HANDLE_MOVING);
+  return err ? err : moving_err;
 }
 
 /* ---- devices ---- */

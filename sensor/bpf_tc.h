@@ -28,6 +28,11 @@ int bpf_tcx_first(uint32_t ifindex, bool in, uint32_t *ret_prog_id);
 int bpf_clsact_attach(uint32_t ifindex, bool in, int prog_fd);
 /* The program of our filter. -ENOENT = there is none. */
 int bpf_clsact_query(uint32_t ifindex, bool in, uint32_t *ret_prog_id);
+/* The program of the filter that is asked first, ours or not; 0 = that filter is no program.
+ * -ENOENT = none. */
+int bpf_clsact_first(uint32_t ifindex, bool in, uint32_t *ret_prog_id);
+/* Puts our filter, with this program, before all others; at no moment is there none of ours. */
+int bpf_clsact_to_front(uint32_t ifindex, bool in, int prog_fd);
 /* Takes our filter away; the qdisc stays, as others may use it. 0 also when there is none. */
 int bpf_clsact_detach(uint32_t ifindex, bool in);
 

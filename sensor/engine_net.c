@@ -10,6 +10,7 @@
 #include "common/err.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "sensor/bpf_pin.h"
 #include "sensor/engine_int.h"
 #include "sensor/hazards.h"
 #include "sensor/host.h"
@@ -31,15 +32,9 @@
 
 /* ---- what is around ---- */
 
-static char *net_pins(const struct core *core) {
-  char *path = NULL;
-  return asprintf(&path, "%s/net-%d", core->pin_folder, TLX_NET_ABI_VERSION) < 0 ? NULL : path;
-}
-
-/* A former process left something, or we did. */
+/* A former process left something, maybe of another version, or we did. */
 static bool has_pins(const struct core *core) {
-  char *path TLX_AUTOFREE = net_pins(core);
-  return path && access(path, F_OK) == 0;
+  return bpf_pin_has_numbered(core->pin_folder, "net-");
 }
 
 static bool has_link(const struct net_link *links, size_t n, uint32_t index) {
@@ -123,10 +118,11 @@ static void note_step(struct rule_result *result, enum rule_reason reason, int e
 static void forget(struct core_net *net) {
   bpf_net_close(net->net);
   net->net = NULL;
-  net->is_attached = net->is_published = false;
+  net->is_attached = net->is_published = net->was_found = false;
   net->up_mono_ms = net->proved_boot_ns = 0;
   net->n_drifts = 0;
   net->proof[0] = '\0';
+  net->published = (struct rule_contain){0};
   net->stats = (struct tlx_net_stats){0};
 }
 
@@ -159,13 +155,18 @@ bool core_net_remove(struct core *core) {
   struct core_net *net = &core->net;
   static const struct tlx_net_cfg off = {.mode = TLX_NET_OFF};
   char why[240] = "";
-  if (!net->net && !has_pins(core)) return true;
-  int err = open_net(core, why);
+  if (!net->net && !net->has_rest && !has_pins(core)) return true;
+  int err = bpf_pin_lock(core->pin_folder, why, &core->lock_fd);
+  if (!err) err = open_net(core, why);
   /* First everything passes, then the programs go: no packet meets half of them. */
   if (!err) {
     int off_err = bpf_net_publish(net->net, &off, NULL, 0);
     err = bpf_net_remove(net->net);
     if (off_err && !err) tlx_debug(BPF, "switching off: %s", tlx_err_text(off_err));
+    /* Nothing of it can be used again, whatever could not be taken down: the next try, or the next
+     * containment, opens what is there. */
+    forget(net);
+    net->has_rest = err != 0;
   }
   if (err) {
     tlx_error(RULE, "the containment cannot be taken off: %s%s%s", tlx_err_text(err),
@@ -173,7 +174,6 @@ bool core_net_remove(struct core *core) {
     return false;
   }
   tlx_notice(RULE, "the containment is off");
-  forget(net);
   return true;
 }
 
@@ -212,12 +212,17 @@ static bool has_user_driver(void) {
 static void follow_links(struct core *core) {
   struct core_net *net = &core->net;
   net->link_gaps = 0;
+  net->has_late_links = false;
   if (!core->whole_host) return;
   for (size_t i = 0; i < net->n_links; i++) {
     char why[240] = "";
     if (!net_link_is_uplink(&net->links[i])) continue;
     int err = bpf_net_link_add(net->net, net->links[i].index, why);
     if (err == -ENODEV) continue; /* it went meanwhile */
+    if (err == -EAGAIN) {
+      net->has_late_links = true;
+      continue;
+    }
     if (err) {
       net->link_gaps |=
           1u << RULE_GAP_PACKET_SOCKET | 1u << RULE_GAP_FORWARDED | 1u << RULE_GAP_V6_RESET;
@@ -274,6 +279,10 @@ static int put_up(struct core *core, const struct rule_contain *rule, char step[
   }
   follow_links(core);
   err = publish(core, rule);
+  /* Those of a former process went on until now. */
+  if (!err && net->has_late_links) follow_links(core);
+  /* Marks of a map that had to be replaced are lost; the new one is pinned by now. */
+  mark_own(core);
   if (err) snprintf(step, 240, "it cannot be published: %s", tlx_err_text(err));
   return err;
 }
@@ -371,6 +380,13 @@ static void conclude(struct core *core, const struct rule_contain *rule,
 
 /* ---- a pass ---- */
 
+/* What somebody froze cannot be set right: its pins go on until a successor beside them is in
+ * force. */
+static void set_aside(struct core_net *net) {
+  bpf_net_close(net->net);
+  net->net = NULL;
+}
+
 /* Whether all is as we made it; else it has been repaired as far as it could be, and that is not
  * proved yet. */
 static bool is_as_made(struct core *core, struct rule_result *result) {
@@ -383,6 +399,7 @@ static bool is_as_made(struct core *core, struct rule_result *result) {
   note_step(result, RULE_REASON_DRIFT, err,
             core->tampers.n > n_before ? core->tampers.list[n_before].what : tlx_err_text(err));
   if (err) net->is_attached = net->is_published = false;
+  if (err == -EPERM) set_aside(net);
   net->n_drifts++;
   return false;
 }
@@ -415,6 +432,7 @@ static void release_by_itself(struct core *core, struct rule_result *result) {
 static void hold(struct core *core, const struct rule_contain *rule, struct rule_result *result) {
   struct core_net *net = &core->net;
   char step[240] = "";
+  if (!net->net) net->was_found = has_pins(core);
   if (was_lost(core) || is_lost(core, rule)) {
     release_by_itself(core, result);
     return;
@@ -423,20 +441,33 @@ static void hold(struct core *core, const struct rule_contain *rule, struct rule
     net->is_settled = true;
     return;
   }
+  /* Two sensors with the same pins would undo each other's containment. */
+  int err = bpf_pin_lock(core->pin_folder, step, &core->lock_fd);
+  if (err == TLX_E_LOCKED) {
+    note_step(result, RULE_REASON_STEP_FAILED, err, step);
+    return;
+  }
   /* Before the comparison: programs on a device that went are not missing. */
-  int err = read_surroundings(net);
-  if (err) snprintf(step, sizeof step, "addresses and devices cannot be read");
-  bool was_made = is_as_made(core, result);
+  if (!err) {
+    err = read_surroundings(net);
+    if (err) snprintf(step, sizeof step, "addresses and devices cannot be read");
+  }
+  unsigned n_before = core->tampers.n;
+  bool was_made = is_as_made(core, result), is_aside = !was_made && !net->net;
   if (!err) err = put_up(core, rule, step);
+  /* The successor has none of it. */
+  for (unsigned i = n_before; is_aside && !err && i < core->tampers.n; i++)
+    core->tampers.list[i].repaired = true;
   if (err) {
     bool is_denied = err == -EPERM || err == -EACCES || err == -EOPNOTSUPP;
+    bool holds_something = net->up_mono_ms || net->was_found;
     note_step(result,
-              is_denied && !net->up_mono_ms ? RULE_REASON_NO_ENFORCEMENT : RULE_REASON_STEP_FAILED,
+              is_denied && !holds_something ? RULE_REASON_NO_ENFORCEMENT : RULE_REASON_STEP_FAILED,
               err, step);
     tlx_error(RULE, "the containment cannot be put in force: %s: %s", step, tlx_err_text(err));
     net->proved_boot_ns = 0;
-    /* Whatever is half made goes, unless it holds something. */
-    if (!net->up_mono_ms) net->is_settled = core_net_remove(core);
+    /* Whatever is half made goes, unless it holds something: what a former process left does. */
+    if (!holds_something) net->is_settled = core_net_remove(core);
     return;
   }
   net->is_settled = true;
@@ -471,15 +502,22 @@ void core_net_pass(struct core *core) {
   /* Without a word of the Console what a former process had in force stays. */
   if (!core->has_name) return;
   refuse_others(core, rule);
-  if (!rule) {
+  if (!rule && !core_may_contain(core)) {
     net->is_settled = core_net_remove(core);
+    return;
+  }
+  /* What is in force goes on in the place of one that cannot be read, with nothing to say about
+   * that one; nor is anything to be done where nothing is in force that we know the rule of. */
+  const struct rule_contain *contain = rule ? rule->contain : &net->published;
+  if (!*contain->rule_id) {
+    net->is_settled = true;
     return;
   }
   struct rule_result *result = calloc(1, sizeof *result);
   if (!result) return;
   result->state = RULE_PENDING;
-  hold(core, rule->contain, result);
-  core_note_result(core, rule, result);
+  hold(core, contain, result);
+  if (rule) core_note_result(core, rule, result);
   net->wants_again = net->n_drifts && net->n_drifts <= AGAIN_MAX;
   if (net->net) (void)bpf_net_stats(net->net, &net->stats);
   free(result);

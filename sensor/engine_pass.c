@@ -306,8 +306,9 @@ static void set_aside(struct core *core) {
   core->is_published = false;
 }
 
-/* Whether all is as it should be now, maybe after repair. */
-static bool verify(struct core *core) {
+/* Whether all is as it should be now, maybe after repair. |n_others|: what other parts found in
+ * this pass. */
+static bool verify(struct core *core, unsigned n_others) {
   char why[240] = "";
   int err = bpf_object_verify(core->object, &core->tampers);
   if (!err) err = bpf_maps_verify(core->object, core->image, core->n_image, &core->tampers);
@@ -316,7 +317,7 @@ static bool verify(struct core *core) {
   if (!err && stopped) {
     core->verified_boot_ns = tlx_boot_ns(core->clock);
     /* All is as it should be now: also what the first try of this pass could not mend. */
-    for (unsigned i = 0; i < core->tampers.n; i++)
+    for (unsigned i = n_others; i < core->tampers.n; i++)
       core->tampers.list[i].repaired = true;
     return true;
   }
@@ -332,10 +333,11 @@ static void exec_pass(struct core *core) {
   /* What is lost is tried again at once and with every pass; what never worked, now and then. */
   bool may_try =
       core->backend || core->was_proved || tlx_mono_ms(core->clock) >= core->retry_mono_ms;
+  unsigned n_others = core->tampers.n;
   for (unsigned tries = 0; may_try && tries < 2; tries++) {
     if (!open_parts(core) || !attach(core)) break;
     if (put_in_force(core) && !keep(core)) break;
-    if (verify(core)) return;
+    if (verify(core, n_others)) return;
   }
   refuse_all(core);
 }

@@ -92,9 +92,8 @@ static int on_found(void *arg, const struct nlmsghdr *message) {
 
 /* ---- public ---- */
 
-#define READ_TRIES 3
-
-static int read_once(int fd, struct list *list) {
+static int read_once(int fd, void *arg) {
+  struct list *list = arg;
   struct netlink_request request;
   struct ifinfomsg info = {.ifi_family = AF_UNSPEC};
   list->n = 0;
@@ -112,10 +111,7 @@ static int read_once(int fd, struct list *list) {
 
 int net_links_read(struct net_link **ret_list, size_t *ret_n) {
   struct list list = {.links = calloc(NET_LINKS_MAX, sizeof *list.links)};
-  int fd TLX_AUTOCLOSE = netlink_open(NETLINK_ROUTE);
-  int err = !list.links ? -ENOMEM : fd < 0 ? fd : -EINTR;
-  for (unsigned tries = 0; err == -EINTR && tries < READ_TRIES; tries++)
-    err = read_once(fd, &list);
+  int err = list.links ? netlink_read(NETLINK_ROUTE, read_once, &list) : -ENOMEM;
   if (err) {
     free(list.links);
     return err;

@@ -27,6 +27,7 @@ struct uplink {
   struct tlx_client_call *beat, *wake;
   enum uplink_state state;
   bool beat_again, was_connected, closing;
+  bool is_refused, knows_refusal; /* as of the last answer */
   uint64_t interval_ms, n_reconnects, last_beat_wall_ms;
   struct tlx_tls_ctx *next_tls; /* waits for the heartbeat under way */
   char refused_reason[48];      /* what was logged; empty = we are not refused */
@@ -85,6 +86,14 @@ static uint64_t refused_retry_ms(void) {
   return REFUSED_RETRY_MS;
 }
 
+/* While it is tried again nobody knows anything new: what a refusal keeps in force stays. */
+static void note_refusal(struct uplink *uplink, bool is_refused) {
+  if (uplink->knows_refusal && uplink->is_refused == is_refused) return;
+  uplink->knows_refusal = true;
+  uplink->is_refused = is_refused;
+  if (uplink->options.refusal) uplink->options.refusal(uplink->options.arg, is_refused);
+}
+
 /* Said once, however often it is tried again. */
 static void refused(struct uplink *uplink, const char *reason) {
   if (strcmp(uplink->refused_reason, *reason ? reason : "unauthenticated") != 0)
@@ -95,6 +104,7 @@ static void refused(struct uplink *uplink, const char *reason) {
   snprintf(uplink->refused_reason, sizeof uplink->refused_reason, "%s",
            *reason ? reason : "unauthenticated");
   uplink->state = UPLINK_REFUSED;
+  note_refusal(uplink, true);
   if (uplink->wake) tlx_client_call_cancel(uplink->wake);
   uv_timer_stop(&uplink->wake_timer);
   uv_timer_start(&uplink->beat_timer, on_beat_timer, refused_retry_ms(), 0);
@@ -127,6 +137,7 @@ static void on_beat_done(struct tlx_client_call *call, const struct tlx_status *
   if (status->code == TLX_GRPC_OK) {
     uplink->state = UPLINK_CONNECTED;
     uplink->refused_reason[0] = '\0';
+    note_refusal(uplink, false);
     uplink->last_error[0] = '\0';
     uplink->last_beat_wall_ms = tlx_wall_ms(uplink->options.clock);
     if (uplink->next_tls) {

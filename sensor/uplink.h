@@ -38,6 +38,10 @@ struct uplink_options {
   /* We are refused because the certificate has ended (may be NULL): a call over uplink_channel may
    * renew it. Comes with each try. */
   void (*expired)(void *arg);
+  /* The Console refuses this sensor (401), or has accepted a heartbeat of it again: told whenever
+   * it is another one of these, and with the first answer. Neither a lost connection nor a new try
+   * changes it. NULL = nobody asks. */
+  void (*refusal)(void *arg, bool is_refused);
   /* Each new socket before its connect(2). */
   void (*socket_made)(void *arg, int fd);
   void *arg;

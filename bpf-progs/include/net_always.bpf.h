@@ -11,8 +11,9 @@
  * solicitation for that very address (RFC 4861 §7.3) and an advertisement that has room for nothing
  * but an address.
  * - MLD has hop limit 1, DHCPv6 addresses of the link (RFC 8415 §13, §18).
- * - DHCPv4 renews with its server at any address (RFC 2131 §4.4.5): from port 68 to port 67 root
- * can reach anybody. */
+ * - DHCPv4 renews with its server at any address, and when that does not answer with all on the
+ * link (RFC 2131 §4.4.5). Only the latter goes out: to the server's address root could reach
+ * anybody, and the one that granted the lease is reached by broadcast. */
 #include "net_parse.bpf.h"
 
 #define TLX_ICMP_UNREACHABLE 3
@@ -51,7 +52,7 @@ static __always_inline bool tlx_always(struct __sk_buff *skb, bool in, const str
     if (p->has_icmp)
       return in && p->icmp_type == TLX_ICMP_UNREACHABLE && p->icmp_code == TLX_ICMP_FRAG_NEEDED;
     return p->has_ports && p->protocol == TLX_PROTO_UDP && p->local_port == 68 &&
-           p->remote_port == 67;
+           p->remote_port == 67 && (in || p->remote.word[3] == 0xffffffff);
   }
   if (p->has_ports)
     return p->protocol == TLX_PROTO_UDP && p->local_port == 546 && p->remote_port == 547 &&

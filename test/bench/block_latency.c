@@ -9,7 +9,6 @@
  * Beside each round the floor is measured: that of an order (floor.h), one update of an array of
  * maps, which waits until no program of the kernel uses the former map any more, and one
  * execution, since a hook is proved by nothing less. Prints one line of JSON. */
-#include <bpf/bpf.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -24,6 +23,7 @@
 #include "common/clock.h"
 #include "common/text.h"
 #include "floor.h"
+#include "floor_map.h"
 #include "measure.h"
 #include "sensor/canary.h"
 #include "telovix/v1/containment.pb-c.h"
@@ -34,7 +34,7 @@ struct bench {
   const char *sensor_id, *cgroup, *folder;
   char program[4096]; /* what the floor executes */
   struct floor *floor;
-  int outer_fd; /* what the floor updates */
+  struct floor_map *map;
 };
 
 struct sample {
@@ -44,34 +44,14 @@ struct sample {
 
 /* ---- floor ---- */
 
-static int new_inner(void) {
-  int fd =
-      bpf_map_create(BPF_MAP_TYPE_HASH, "bench_inner", sizeof(uint32_t), sizeof(uint32_t), 1, NULL);
-  measure_need(fd < 0 ? -errno : 0, "inner map");
-  return fd;
-}
-
-static int new_outer(void) {
-  int inner_fd = new_inner();
-  LIBBPF_OPTS(bpf_map_create_opts, options, .inner_map_fd = (__u32)inner_fd);
-  int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "bench_outer", sizeof(uint32_t),
-                          sizeof(uint32_t), 1, &options);
-  measure_need(fd < 0 ? -errno : 0, "array of maps");
-  close(inner_fd);
-  return fd;
-}
-
 static void floor_round(struct bench *bench, struct sample *sample) {
-  const uint32_t zero = 0;
-  int inner_fd = new_inner(), err = 0;
-  uint64_t order_ns = floor_measure(bench->floor), start_ns = measure_now_ns();
-  if (bpf_map_update_elem(bench->outer_fd, &zero, &inner_fd, BPF_ANY) != 0)
-    measure_need(-errno, "update");
-  sample->publish_ns = measure_now_ns() - start_ns;
+  int err = 0;
+  uint64_t order_ns = floor_measure(bench->floor);
+  sample->publish_ns = floor_map_publish(bench->map);
+  uint64_t start_ns = measure_now_ns();
   if (canary_run(bench->program, bench->cgroup, &err) != CANARY_ALIVE)
     measure_need(err ? err : -EPROTO, bench->program);
-  sample->floor_ns = order_ns + (measure_now_ns() - start_ns);
-  close(inner_fd);
+  sample->floor_ns = order_ns + sample->publish_ns + (measure_now_ns() - start_ns);
 }
 
 /* ---- one block ---- */
@@ -195,7 +175,7 @@ int main(int argc, char **argv) {
   struct bench bench = {.sensor_id = argv[3], .cgroup = argv[4], .folder = argv[5]};
   measure_need(session_open(&profile, argv[2], &witness, &bench.session), "session");
   bench.floor = floor_open(bench.folder);
-  bench.outer_fd = new_outer();
+  bench.map = floor_map_open();
   snprintf(bench.program, sizeof bench.program, "%s/program", bench.folder);
   measure_need(canary_write(bench.program), bench.program);
   struct sample *samples = calloc(n, sizeof *samples), warm;
@@ -217,7 +197,7 @@ int main(int argc, char **argv) {
          P(confirmed_ns, 990) / P(floor_ns, 990));
 #undef SHOW
 #undef P
-  close(bench.outer_fd);
+  floor_map_close(bench.map);
   floor_close(bench.floor);
   session_close(bench.session);
   profile_done(&profile);

@@ -2,9 +2,11 @@
 /* bench-net-cost: one end of a measured stream. net-cost puts it into network namespaces and
  * cgroups.
  *
- *   bench-net-cost sink tcp|udp ADDRESS PORT                     prints "ready"; takes everything
- * until it is ended bench-net-cost send tcp|udp ADDRESS PORT MILLISECONDS SIZE   prints one line of
- * JSON
+ *   bench-net-cost sink tcp|udp ADDRESS PORT
+ *   bench-net-cost send tcp|udp ADDRESS PORT MILLISECONDS SIZE
+ *
+ * The sink prints "ready" and takes everything until it is ended; the sender prints one line of
+ * JSON.
  *
  * The sender counts what the kernel took: of a veth pair the whole way of a datagram, the filter
  * included, is part of its send(2). */

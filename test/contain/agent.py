@@ -23,7 +23,8 @@ import time
 libc = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6 = 0x0003, 0x0800, 0x86DD
-IPPROTO_SCTP, IPPROTO_UDPLITE, IPPROTO_OTHER = 132, 136, 253
+IPPROTO_SCTP, IPPROTO_UDPLITE, IPPROTO_OTHER, IPPROTO_MPTCP = 132, 136, 253, 262
+STREAMS = ("tcp", "mptcp", "sctp", "mapped")
 FIRST_PORT = 20000  # of flow 0; an ICMP flow has the number as its id
 
 
@@ -127,6 +128,9 @@ class Flow:
     def open_tcp(self):
         self.stream(socket.IPPROTO_TCP)
 
+    def open_mptcp(self):
+        self.stream(IPPROTO_MPTCP)
+
     def open_sctp(self):
         self.stream(IPPROTO_SCTP)
 
@@ -189,7 +193,7 @@ class Flow:
         if self.sock is None:
             raise OSError(errno.EBADF, "not open")
         data = self.text(word)
-        if self.kind in ("tcp", "sctp", "mapped"):
+        if self.kind in STREAMS:
             for sock in [self.sock] if self.role == "connect" else self.peers:
                 sock.send(data)
             if self.role == "listen" and not self.peers:
@@ -222,7 +226,7 @@ class Flow:
             self.place.stamp(self, "connect")
             self.place.watch(sock, self, selectors.EVENT_READ if code == 0 else 0)
             return
-        if sock is self.sock and self.role == "listen" and self.kind in ("tcp", "sctp"):
+        if sock is self.sock and self.role == "listen" and self.kind in STREAMS:
             try:
                 peer, _ = sock.accept()
             except OSError as error:
@@ -241,7 +245,7 @@ class Flow:
             self.place.stamp(self, "recv")
             self.place.watch(sock, self, 0)
             return
-        if not data and self.kind in ("tcp", "sctp", "mapped"):
+        if not data and self.kind in STREAMS:
             self.error = self.error or "EOF"
             self.place.stamp(self, "recv")
             self.place.watch(sock, self, 0)
@@ -265,7 +269,7 @@ class Flow:
             return
         try:
             answer = self.text("re-" + words[0])
-            if self.kind in ("tcp", "sctp", "mapped"):
+            if self.kind in STREAMS:
                 sock.send(answer)
             elif self.kind in ("udp", "udplite", "udp-to"):
                 sock.sendto(answer, source)
@@ -336,7 +340,7 @@ class Place:
         except OSError as error:
             self.stamp(flow, "send")
             # A socket tells its error once: to the call that comes first.
-            if flow.kind in ("tcp", "sctp", "mapped") and error.errno not in (errno.EAGAIN, errno.ENOTCONN):
+            if flow.kind in STREAMS and error.errno not in (errno.EAGAIN, errno.ENOTCONN):
                 flow.error = flow.error or word_of(error)
             return word_of(error)
 
@@ -406,6 +410,17 @@ class Place:
             except OSError as error:
                 return [word_of(error), time.monotonic() - started]
 
+    def do_fastopen(self, family, address, port, source_port):
+        """A connect that brings its first data; the errno's word, or None."""
+        with socket.socket(socket.AF_INET6 if family == 6 else socket.AF_INET, socket.SOCK_STREAM) as sock:
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("::" if family == 6 else "0.0.0.0", source_port))
+            try:
+                sock.sendto(b"tlx:9999:", 0x20000000, (address, port))  # MSG_FASTOPEN
+            except OSError as error:
+                return word_of(error)
+
     def do_sendto(self, family, address, port, source_port=0, size=16, local=None):
         with socket.socket(socket.AF_INET6 if family == 6 else socket.AF_INET, socket.SOCK_DGRAM) as sock:
             try:
@@ -418,7 +433,8 @@ class Place:
 
     def do_has(self, kind, family):
         """Whether this kernel has such sockets; else the errno's word."""
-        type_, protocol = {"sctp": (socket.SOCK_STREAM, IPPROTO_SCTP), "udplite": (socket.SOCK_DGRAM, IPPROTO_UDPLITE)}[kind]
+        type_, protocol = {"sctp": (socket.SOCK_STREAM, IPPROTO_SCTP), "udplite": (socket.SOCK_DGRAM, IPPROTO_UDPLITE),
+                           "mptcp": (socket.SOCK_STREAM, IPPROTO_MPTCP)}[kind]
         try:
             socket.socket(socket.AF_INET6 if family == 6 else socket.AF_INET, type_, protocol).close()
         except OSError as error:

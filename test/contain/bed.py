@@ -59,6 +59,8 @@ echo 1 >/proc/sys/net/ipv4/conf/all/promote_secondaries
 echo 0 >/proc/sys/net/ipv4/icmp_ratelimit
 echo 0 >/proc/sys/net/ipv6/icmp/ratelimit
 """
+# Of the peer, to what lies behind the host; they go with the address that they need.
+PEER_ROUTES = "for net in 96 98; do ip route replace 10.$net.0.0/24 via 10.99.0.2; ip -6 route replace fd$net::/64 via fd99::2; done"
 HOST = SETTINGS + """
 echo 1 >/proc/sys/net/ipv4/ip_forward
 echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
@@ -244,6 +246,8 @@ class Bed:
     node = "web-1"
     has_sctp = None  # its kernel; None = not asked yet
     force = False  # contain with it: a test has made the health critical
+    module = None  # whose tests run
+    looked = 0.0
 
     def __init__(self):
         self.stack = contextlib.ExitStack()
@@ -266,8 +270,7 @@ class Bed:
 ip address add 10.97.0.1/24 dev peer2; ip address add fd97::1/64 dev peer2 nodad; ip link set peer2 up
 ip address add 10.99.0.1/24 dev peer0; ip address add fd99::1/64 dev peer0 nodad
 ip link set peer0 up
-for net in 96 98; do ip route add 10.$net.0.0/24 via 10.99.0.2; ip -6 route add fd$net::/64 via fd99::2; done
-""", self.name("peer"))
+""" + PEER_ROUTES, self.name("peer"))
         run(SETTINGS + """
 ip address add 10.96.0.2/24 dev eth0; ip address add fd96::2/64 dev eth0 nodad
 ip link set eth0 up
@@ -339,8 +342,18 @@ ip route add default via 10.96.0.1; ip -6 route add default via fd96::1
         wait_for(started, "the engine has started", 60)
 
     # ---- what passes ----
+    def forget_captures(self):
+        """What was recorded so far; no mark from before may be used any more. A capture has an end (link.FRAMES_KEPT)."""
+        for tap in self.taps.values():
+            del tap.sent[:]
+
     def mark(self):
         return {name: len(tap.sent) for name, tap in self.taps.items()}
+
+    def forget_captures(self):
+        """They hold so much and no more. No mark of before counts any longer."""
+        for tap in self.taps.values():
+            del tap.sent[:]
 
     def passed(self, mark):
         """Everything recorded since."""
@@ -370,6 +383,9 @@ ip route add default via 10.96.0.1; ip -6 route add default via fd96::1
 
     # ---- containment ----
     def seen(self):
+        """What the Console says; asked ten times a second at most, for each is a process."""
+        time.sleep(max(0.0, self.looked + 0.1 - time.monotonic()))
+        self.looked = time.monotonic()
         return self.fleet.sensor(self.node)
 
     def containment(self):
@@ -437,17 +453,21 @@ class Trial(Bed):
     def add_place(self, place, netns):
         self.inside.call("", "place", name=place, netns=netns, cgroup=str(self.cgroup.path))
 
-    def start_sensor(self, wait=True, env=None):
+    def start_sensor(self, wait=True, env=None, program=None):
         with inside_of(self.name("h")):
             if self.sensor is None:
                 self.sensor = self.fleet.start_sensor(self.node, cgroup=self.cgroup, env=env)
             else:
                 self.sensor = self.fleet.start_sensor(self.node, self.sensor.state, self.cgroup, env=env, wait=False,
-                                                      bpffs=self.sensor.bpffs)
+                                                      bpffs=self.sensor.bpffs, program=program)
         self.state, self.bpffs = self.sensor.state, self.sensor.bpffs
         if wait:
             self.fleet.wait_seen(self.sensor.sensor_id)
             self.wait_started()
+
+    def retry(self):
+        """The sensor asks for its Console now, however long it has waited in vain."""
+        self.sensor.process.send_signal(signal.SIGHUP)
 
     def kill9(self):
         self.sensor.kill9()
@@ -488,7 +508,7 @@ class Machine(Bed):
 
     def boot(self, argv=None):
         """Starts the machine; its agent answers afterwards."""
-        machine = Guest(self.kernel, memory=768, timeout=900, link=self.cables, disks=[self.disk] if self.disk else [],
+        machine = Guest(self.kernel, memory=768, timeout=7200 if telovix.LONG else 900, link=self.cables, disks=[self.disk] if self.disk else [],
                         modules=[*MODULES, "virtio_console", "ip_gre"], **self.options)
         self.outcome = None
 
@@ -522,7 +542,7 @@ class Machine(Bed):
 
     state, bpffs, sensor_log = "/tmp/state", "/sys/fs/bpf", "/tmp/sensor.log"
 
-    def start_sensor(self, wait=True, env=None):
+    def start_sensor(self, wait=True, env=None, program=None):
         if self.sensor is None:
             token = self.fleet.ctl_json("token", "create")[0]
             self.inside.shell(f"{BUILD}/sensor/telovix-sensor enroll --console {PEER_DEFAULT[0]}:{PORT} --ca-cert-hash "
@@ -530,10 +550,13 @@ class Machine(Bed):
                               env=SANITIZERS)
             self.sensor = True
         self.inside.call("", "start", name="sensor", log=self.sensor_log, env={**SANITIZERS, **(env or {})},
-                         argv=[f"{BUILD}/sensor/telovix-sensor", "run", "--state", self.state, "--bpffs", self.bpffs])
+                         argv=[f"{program or BUILD / 'sensor/telovix-sensor'}", "run", "--state", self.state, "--bpffs", self.bpffs])
         if wait:
             self.fleet.wait_seen(self.node)
             self.wait_started()
+
+    def retry(self):
+        self.inside.call("", "signal", name="sensor", number=signal.SIGHUP)
 
     def kill9(self):
         self.inside.call("", "signal", name="sensor", number=signal.SIGKILL)

@@ -127,6 +127,11 @@ def tunnelled(case):
     return case.raw(case.place, ip_packet(case.here, case.there, 4, inner))
 
 
+def dhcp_renewal(case):
+    """From the client's port to the server's, whose address may be any."""
+    return case.raw(case.place, udp_packet(case.here, case.there, 68, 67, case.payload()))
+
+
 def tagged(kind, tag):
     """By a packet socket: IP behind a tag of a VLAN, which a switch takes off again."""
     def send(case):
@@ -169,6 +174,15 @@ def mapped(kind):
             {"do": "open", "n": case.n, "kind": kind, "family": 4, "role": "connect", "local": case.here, "remote": case.there},
             {"do": "send", "n": case.n, "word": "held"}])[-1 if kind == "mapped-udp" else 0]
     return send
+
+
+def fast_open(case):
+    return case.bed.call(case.place, "fastopen", family=case.family, address=case.there, port=case.port, source_port=case.port + 10000)
+
+
+def mptcp(case):
+    return case.bed.call(case.place, "open", n=case.n, kind="mptcp", family=case.family, role="connect", local=case.here,
+                         remote=case.there)
 
 
 def many(case):
@@ -250,8 +264,11 @@ OUT = [
     ("neighbour solicitation with hop limit 64", V6, false_neighbour, by_content),
     ("ICMP error by hand", BOTH, unreachable, by_content),
     ("IPv4 in IPv4", V4, tunnelled, by_content),
+    ("DHCP renewal", V4, dhcp_renewal, by_content),
     ("TCP to an IPv4-mapped address", V4, mapped("mapped"), port_of),
     ("UDP to an IPv4-mapped address", V4, mapped("mapped-udp"), port_of),
+    ("TCP fast open", BOTH, fast_open, port_of),
+    ("MPTCP", BOTH, mptcp, port_of),
     ("multicast", BOTH, many, port_of),
     ("SCTP to the peer", BOTH, sctp_connect, port_of),
     ("packet socket, priority tag", BOTH, tagged(0x8100, 0), port_of),

@@ -18,7 +18,7 @@ from telovix import wait_for
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 KINDS = ("tcp", "udp", "icmp-raw", "icmp-dgram", "raw253", "packet", "sctp", "udplite")
 FAMILIES, DIRECTIONS, PLACES = (4, 6), ("out", "in"), ("host", "c1", "cb", "q")
-STREAMS = ("tcp", "sctp")
+STREAMS = ("tcp", "mptcp", "sctp")
 # Sessions of SCTP between network namespaces of one kernel and across a guest: everywhere where the module is.
 OPTIONAL = ("sctp", "udplite")
 

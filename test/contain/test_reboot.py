@@ -2,16 +2,20 @@
 """A contained guest is cut off from power and started again on the same disk, the Console being gone: not one packet leaves,
 neither before nor after the sensor runs; and the containment is in force before there is a network.
 
-The guest's init is no systemd: what stands for the boot are the steps of the units, in their order and by their names:
-local-fs (the state's disk), telovix-sensor-restore (its ExecStart), network-pre, the network (addresses, links up), then
-telovix-sensor. The units themselves are verified by systemd-analyze."""
+Two kinds of boot. In one the guest's init is no systemd, and what stands for it are the steps of the units, in their order and
+by their names, so that each can be looked between: local-fs (the state's disk), telovix-sensor-restore (its ExecStart),
+network-pre, the network (addresses, links up), then telovix-sensor. In the other systemd is PID 1, with the units of packaging
+as they are, enabled by their [Install]; the network is what Debian calls networking.service. The units are verified by
+systemd-analyze too."""
+import pathlib
 import re
 import shutil
 import subprocess
+import tempfile
 
 import pytest
 
-from bed import BUILD, PORT, Machine
+from bed import BUILD, HOST, PORT, Machine
 from telovix import ROOT, SANITIZERS, wait_for
 from test_life import trying
 from test_matrix import Flows
@@ -27,11 +31,14 @@ class OnDisk(Machine):
 
     def boot(self):
         super().boot()
-        # local-fs
-        self.inside.shell("blkid /dev/vda >/dev/null || mkfs.ext4 -q /dev/vda; mount /dev/vda /mnt")
+        if not self.options.get("systemd"):
+            # local-fs
+            self.inside.shell("blkid /dev/vda >/dev/null || mkfs.ext4 -q /dev/vda; mount /dev/vda /mnt")
 
-    def reboot(self):
+    def reboot(self, **options):
         self.power_off()
+        self.forget_captures()
+        self.options = options
         self.boot()
 
     def restore(self, check=True, bpffs=None):
@@ -126,6 +133,111 @@ def test_a_containment_that_cannot_be_restored_keeps_the_network_down(machine):
 
 
 # ---- the units ----
+
+STATE = "/var/lib/telovix-sensor"
+# The disk is mounted by a service (without udev systemd knows no disks), which puts the sensor in its place too. The folder then comes
+# by a mount of its own, as where /var is a file system by itself.
+DISK = f"""[Unit]
+DefaultDependencies=no
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/ln -s {BUILD.resolve()}/sensor/telovix-sensor /usr/sbin/telovix-sensor
+ExecStart=/bin/mount /dev/vda /mnt
+"""
+MOUNT = f"""[Unit]
+DefaultDependencies=no
+Requires=disk.service
+After=disk.service
+[Mount]
+What=/mnt/telovix-sensor
+Where={STATE}
+Type=none
+Options=bind
+"""
+# What brings the network up, by the name that Debian gives it; it writes down what it finds when it begins.
+NETWORK = """[Unit]
+DefaultDependencies=no
+Wants=network.target
+Before=network.target
+After=network-pre.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -ec 'ls /sys/fs/bpf/telovix/net-1 >/run/pins-before-the-network || :; exec /bin/sh -e /etc/systemd/system/network-up'
+[Install]
+WantedBy=network.target
+"""
+SENSORS = "[Service]\nEnvironment=TELOVIX_HOST_SCOPE=1\n" + "".join(f'Environment="{name}={value}"\n' for name, value in SANITIZERS.items())
+
+
+@pytest.fixture(scope="module")
+def units():
+    """The folder of units, enabled as an installation does it."""
+    if not pathlib.Path("/lib/systemd/systemd").exists():
+        pytest.skip("no systemd on this machine: packaging/install-packages vm")
+    with tempfile.TemporaryDirectory(prefix="telovix-units-") as folder:
+        root = pathlib.Path(folder)
+        etc = root / "etc/systemd/system"
+        etc.mkdir(parents=True)
+        for unit in UNITS:
+            shutil.copy(unit, etc)
+            (etc / f"{unit.name}.d").mkdir()
+            (etc / f"{unit.name}.d/sensor.conf").write_text(SENSORS)
+        (etc / "disk.service").write_text(DISK)
+        (etc / "var-lib-telovix\\x2dsensor.mount").write_text(MOUNT)
+        (etc / "networking.service").write_text(NETWORK)
+        (etc / "network-up").write_text(HOST)
+        subprocess.run(["systemctl", "--root", root, "enable", *[unit.name for unit in UNITS], "networking.service"], check=True,
+                       capture_output=True)
+        yield etc
+
+
+def boot_systemd(machine, units):
+    machine.reboot(systemd=units, bpffs=False)
+    wait_for(lambda: not state_of(machine, "networking.service").endswith("+"), "the network was started, or was not", 120)
+    print(machine.inside.shell("journalctl -b --no-pager -o cat -u 'telovix-*' -u networking | tail -60"))
+
+
+def state_of(machine, unit):
+    """With a + while something is still to be done about it."""
+    shown = dict(line.split("=", 1) for line in machine.inside.shell(f"systemctl show -p ActiveState -p Job {unit}").splitlines())
+    return shown["ActiveState"] + ("+" if shown.get("Job", "") not in ("", "0") else "")
+
+
+def test_systemd_restores_before_the_network(machine, units):
+    boot_systemd(machine, units)
+    assert state_of(machine, "telovix-sensor-restore.service") == "active"
+    pins = machine.inside.shell("cat /run/pins-before-the-network").split()
+    assert {"skb_out", "skb_in", "cfgs"} <= set(pins), f"in force when the network was begun: {pins}"
+    mark = {name: 0 for name in machine.taps}  # since the power was switched on
+    machine.add_place("host", None)
+    machine.add_container("c1")
+    machine.add_container("cb")
+    flows = Flows(machine)
+    with trying(machine, flows, ("host", "c1", "cb", "q")) as cells:
+        everything(machine)
+        wait_for(lambda: state_of(machine, "telovix-sensor.service") == "active", "the sensor runs", 60)
+        machine.wait_started()
+        wait_for(lambda: machine.status()["rules"], "the sensor has its rules from the disk")
+        tries = [machine.call(cell.place, "state", flows=[cell.n])[str(cell.n)]["n_sent"] for cell in cells]
+        assert min(tries) > 10, "all have tried"
+    machine.fence()
+    leaks = machine.leaks(mark)
+    assert not leaks, [str(packet) for packet in leaks[:20]]
+
+
+def test_systemd_keeps_the_network_down_when_it_cannot(machine, units):
+    """The restore fails, and with it everything that brings a network up."""
+    broken = units / f"{UNITS[0].name}.d/broken.conf"
+    broken.write_text("[Service]\nExecStart=\nExecStart=/usr/sbin/telovix-sensor restore --bpffs /tmp\n")
+    boot_systemd(machine, units)
+    broken.unlink()
+    assert state_of(machine, "telovix-sensor-restore.service") == "failed"
+    assert state_of(machine, "networking.service") == "inactive"
+    assert "UP" not in machine.inside.shell("ip -br link show eth0").split()[1]
+    assert not machine.leaks({name: 0 for name in machine.taps})
+
 
 def test_the_units_are_in_order(tmp_path):
     if not shutil.which("systemd-analyze"):

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Each program, link and map of a containment altered behind the sensor's back, after the proof and before that of the next
-sensor. A host that leaks is never called contained on the word of a later proof; what was altered is repaired within seconds,
-reported and audited."""
+"""Each program, link and map of a containment altered behind the sensor's back: before the order, before the first proof, after
+it, and before that of the next sensor. A host that leaks is never called contained on the word of a later proof; what was altered
+is repaired within seconds, reported and audited.
+
+A trial has all of it. Guests, whose programs are the same, have what is of the whole host and one of each kind; the rest with
+TELOVIX_LONG=1."""
+import datetime
 import subprocess
 import threading
 import time
@@ -11,27 +15,41 @@ import pytest
 import bed as beds
 import telovix
 from telovix import BUILD, wait_for
-from test_life import HERE, trying, wait_verified_anew
+from test_life import HERE, set_allow, trying, wait_passing, wait_verified_anew
 from test_matrix import Flows
 
 # Three times the 5 s within which the specification wants it.
 REPAIRED = 15
 LINKS = ("skb_out", "skb_in", "connect4", "connect6", "sendmsg4", "sendmsg6")
 PINS = (*LINKS, "cfgs", "cfg", "allow4", "allow6", "local", "own_sock", "stats", "events")
+FREEZABLE = ("cfgs", "allow4", "allow6", "local", "own_sock", "stats")
 MEDDLING = {**{f"detach {link}": f"detach FOLDER {link}" for link in LINKS},
             **{f"another program in {link}": f"update FOLDER {link}" for link in LINKS},
             **{f"unpin {name}": f"unpin FOLDER {name}" for name in PINS},
+            **{f"freeze {name}": f"freeze FOLDER {name}" for name in FREEZABLE},
+            **{f"empty {name}": f"empty FOLDER {name}" for name in ("cfgs", "allow4", "allow6")},
             "an empty configuration": "switch-off FOLDER", "a trie that lets all IPv4 through": "allow-all FOLDER 4",
             "a trie that lets all IPv6 through": "allow-all FOLDER 6", "a foreign address among the own": "local FOLDER 10.99.0.1",
-            "programs of the devices": "detach-devices FOLDER"}
-# What takes hold of nothing: the programs go on with what they have open.
-HARMLESS = tuple(f"unpin {name}" for name in PINS)
-LEAKING = ("an empty configuration", "a trie that lets all IPv4 through", "a trie that lets all IPv6 through")
+            "everything at once": "everything FOLDER"}
+OF_DEVICES = {"no programs on devices": "detach-devices FOLDER", "other programs on devices": "update-devices FOLDER",
+              "another program before ours": "before-devices FOLDER"}
+MEDDLING |= OF_DEVICES
+# What takes hold of nothing: the programs go on with what they have open, or with less.
+HARMLESS = (*(f"unpin {name}" for name in PINS), *(f"freeze {name}" for name in FREEZABLE), "empty allow4", "empty allow6")
+LEAKING = ("empty cfgs", "an empty configuration", "a trie that lets all IPv4 through", "a trie that lets all IPv6 through",
+           "everything at once", *OF_DEVICES)
 # On the whole host the programs of the devices hold what these let go.
 LEAKING_IN_A_TRIAL = ("detach skb_out", "another program in skb_out")
+OF_EACH_KIND = ("detach skb_out", "another program in skb_in", "unpin skb_out", "unpin own_sock", "freeze cfgs", "freeze own_sock",
+                "an empty configuration", "a trie that lets all IPv4 through", "everything at once", *OF_DEVICES)
 # While nobody looks.
-WHILE_DEAD = ("detach skb_out", "another program in skb_in", "unpin skb_out", "unpin cfgs", "an empty configuration",
-              "a trie that lets all IPv4 through")
+WHILE_DEAD = ("detach skb_out", "another program in skb_in", "unpin skb_out", "unpin cfgs", "freeze cfgs", "freeze own_sock",
+              "an empty configuration", "a trie that lets all IPv4 through", "everything at once", *OF_DEVICES)
+WHILE_DEAD_OF_EACH_KIND = ("everything at once", "another program before ours")
+# Again and again, while the containment comes up.
+BEFORE_THE_PROOF = ("detach skb_out", "another program in skb_out", "unpin cfgs", "an empty configuration",
+                    "a trie that lets all IPv4 through", "everything at once", "no programs on devices")
+BEFORE_THE_PROOF_OF_EACH_KIND = ("an empty configuration", "everything at once")
 
 
 @pytest.fixture(scope="module")
@@ -40,23 +58,88 @@ def flows(bed):
 
 
 @pytest.fixture
+def wanted(request, bed):
+    """Before the containment, which takes a while."""
+    skip_unless(bed, request.node.callspec.params["what"],
+                {"test_after_the_proof": OF_EACH_KIND, "test_while_the_sensor_is_dead": WHILE_DEAD_OF_EACH_KIND,
+                 "test_before_the_proof": BEFORE_THE_PROOF_OF_EACH_KIND}[request.function.__name__])
+
+
+@pytest.fixture
 def contained(bed):
     # Meddling makes the health critical for a quarter of an hour.
     bed.force = True
+    bed.forget_captures()
     bed.contain()
     yield bed
     if not bed.seen()["connected"]:
         bed.start_sensor()
     bed.release()
+    clean(bed)
+
+
+def words_of(bed, words):
+    folder = f"{bed.bpffs}/telovix/net-1"
+    return f"/usr/bin/python3 {beds.HERE}/meddle.py {words.replace('FOLDER', folder)}"
 
 
 def meddle(bed, words):
-    folder = f"{bed.bpffs}/telovix/net-1"
-    bed.inside.shell(f"/usr/bin/python3 {beds.HERE}/meddle.py {words.replace('FOLDER', folder)}")
+    bed.inside.shell(words_of(bed, words))
+
+
+# The Console knows from a heartbeat how old the proof was when that was sent: it takes it for younger, by the heartbeat's way.
+WAY = datetime.timedelta(seconds=1)
+WAY_OF_A_GUEST = datetime.timedelta(seconds=3)
+
+
+def later_proofs(bed):
+    """From which time on a proof was made after now."""
+    return (telovix.now() + (WAY_OF_A_GUEST if bed.whole_host else WAY)).isoformat()
+
+
+def meddle_now(bed, what):
+    """(mark, since when it was so, what proofs are later)."""
+    mark = bed.mark()
+    meddle(bed, MEDDLING[what])
+    return mark, time.monotonic(), later_proofs(bed)
+
+
+def tamperings(bed):
+    """The reports of it: of the audit log there is no more than a few a minute."""
+    found = bed.fleet.ctl_json("events", "list", "--sensor", bed.node, "--limit", "200")
+    return {event["eventId"] for event in found if event["type"].endswith("ENFORCEMENT_TAMPERED")}
+
+
+def clean(bed):
+    """What the meddling left that is not the sensor's to take away."""
+    bed.inside.shell(f"rm -f {bed.bpffs}/before_* {bed.bpffs}/open")
+    for device in ("eth0", "eth1", "eth2") if bed.whole_host else ():
+        for way in ("ingress", "egress"):
+            bed.inside.shell(f"tc filter delete dev {device} {way} prio 1 handle 0x7 protocol all bpf 2>/dev/null || :")
+
+
+def test_tampering_is_audited(contained):
+    bed = contained
+    before = len(bed.fleet.audit("--action", "enforcement_tampered"))
+    meddle(bed, MEDDLING["unpin cfg"])
+    wait_for(lambda: len(bed.fleet.audit("--action", "enforcement_tampered")) > before, "it is in the audit log", REPAIRED)
+
+
+def skip_unless(bed, what, of_each_kind):
+    if what in OF_DEVICES and not bed.whole_host:
+        pytest.skip("a trial has no programs on devices")
+    if bed.whole_host and what not in of_each_kind and not telovix.LONG:
+        pytest.skip("in a trial, and in guests with TELOVIX_LONG=1")
+
+
+def places_of(bed):
+    """Of others' traffic only the devices' programs know."""
+    return (*HERE, "q") if bed.whole_host else HERE
 
 
 class Watch:
-    """The Console's word over time: (when, state, when it was proved), and the states of the stream of changes."""
+    """The Console's word over time: (when it was asked, state, when it was proved, when asked by the clock of that), and the states
+    of the stream of changes."""
 
     def __init__(self, bed):
         self.bed, self.samples, self.stop = bed, [], threading.Event()
@@ -69,10 +152,10 @@ class Watch:
 
     def work(self):
         while not self.stop.is_set():
-            asked = time.monotonic()
+            asked, asked_wall = time.monotonic(), telovix.now()
             seen = self.bed.seen()
             self.samples.append((asked, seen["containmentState"].removeprefix("CONTAINMENT_STATE_").lower(),
-                                 seen.get("containmentVerifiedAt") or ""))
+                                 seen.get("containmentVerifiedAt") or "", asked_wall))
             self.stop.wait(0.1)
 
     def __enter__(self):
@@ -90,13 +173,13 @@ class Watch:
 
     def wait_proved(self, bed, since_wall, what):
         """Until a proof later than `since_wall` was told, and some looks more."""
-        wait_for(lambda: any(state == bed.best and verified > since_wall for _, state, verified in self.samples),
+        wait_for(lambda: any(state == bed.best and verified > since_wall for _, state, verified, _ in self.samples),
                  f"{what}: proved again", 60)
         seen = len(self.samples)
         wait_for(lambda: len(self.samples) > seen + 5, "a few looks more")
 
     def was_unknown(self):
-        return any("CONTAINMENT_STATE_UNKNOWN" in line for line in self.lines) or any(state == "unknown" for _, state, _ in self.samples)
+        return any("CONTAINMENT_STATE_UNKNOWN" in line for line in self.lines) or any(state == "unknown" for _, state, *_ in self.samples)
 
 
 def leaks_of(bed, mark):
@@ -107,91 +190,106 @@ def leaks_of(bed, mark):
 def never_a_false_word(bed, watch, mark, since, since_wall):
     """After a proof that is later than the meddling nothing leaks any more, and that proof comes in time."""
     leaks = leaks_of(bed, mark)
-    proofs = [asked for asked, state, verified in watch.samples if asked > since and state == bed.best and verified > since_wall]
+    proofs = [asked for asked, state, verified, _ in watch.samples if asked > since and state == bed.best and verified > since_wall]
     assert proofs, f"not proved again: {watch.samples[-1:]}"
     # The answer was on its way for a moment.
     late = [packet for packet in leaks if packet.when > proofs[0]]
     assert not late, f"called {bed.best} at {proofs[0]:.3f}, and then: {late[0].when:.3f} {late[0]}"
-    over = [packet for packet in leaks if packet.when > since + REPAIRED]
-    assert not over, f"still leaks after {over[0].when - since:.1f} s: {over[0]}"
     return leaks
 
 
-# In a guest, whose programs are the same: one of each kind, all of them with TELOVIX_LONG=1.
-OF_EACH_KIND = ("detach skb_out", "detach skb_in", "another program in skb_out", "unpin skb_out", "unpin cfgs", "unpin own_sock",
-                "an empty configuration", "a trie that lets all IPv4 through", "programs of the devices")
-
-
 @pytest.mark.parametrize("what", MEDDLING)
-def test_after_the_proof(contained, flows, what):
+def test_after_the_proof(wanted, contained, flows, what):
     bed = contained
-    if bed.whole_host and what not in OF_EACH_KIND and not telovix.LONG:
-        pytest.skip("in a trial, and in guests with TELOVIX_LONG=1")
-    if what == "programs of the devices" and not bed.whole_host:
-        pytest.skip("a trial has no programs on devices")
-    # Of others' traffic only the devices' programs know.
-    places = (*HERE, "q") if bed.whole_host else HERE
-    with Watch(bed) as watch, trying(bed, flows, places):
-        mark, since, since_wall = bed.mark(), time.monotonic(), telovix.now().isoformat()
-        n_before = len(bed.fleet.audit("--action", "enforcement_tampered"))
-        meddle(bed, MEDDLING[what])
-        wait_for(lambda: len(bed.fleet.audit("--action", "enforcement_tampered")) > n_before, f"{what} is noticed and audited", REPAIRED)
+    with Watch(bed) as watch, trying(bed, flows, places_of(bed)):
+        before = tamperings(bed)
+        mark, since, since_wall = meddle_now(bed, what)
+        wait_for(lambda: tamperings(bed) - before, f"{what} is noticed and reported", REPAIRED)
         watch.wait_proved(bed, since_wall, what)
     bed.fence()
     leaks = never_a_false_word(bed, watch, mark, since, since_wall)
+    assert watch.was_unknown(), "the drift was shown"
+    if leaks:
+        print(f"{what}: leaked for {leaks[-1].when - leaks[0].when:.2f} s")
     if what in HARMLESS:
         assert not leaks, f"{leaks[0]}: the sensor holds it open itself"
-    else:
-        assert watch.was_unknown(), "the drift was shown"
+    # In a guest everything takes as long as it takes: there the order alone counts.
+    over = [packet for packet in leaks if not bed.whole_host and packet.when > since + REPAIRED]
+    assert not over, f"still leaks after {over[0].when - since:.1f} s: {over[0]}"
     assert leaks or what not in (LEAKING if bed.whole_host else LEAKING + LEAKING_IN_A_TRIAL), "that is what the meddling was for"
 
 
 @pytest.mark.parametrize("what", WHILE_DEAD)
-def test_while_the_sensor_is_dead(contained, flows, what):
+def test_while_the_sensor_is_dead(wanted, contained, flows, what):
     """The next sensor finds it before it says a word."""
     bed = contained
-    if bed.whole_host and what not in OF_EACH_KIND[:1] + LEAKING[:1] and not telovix.LONG:
-        pytest.skip("in a trial, and in guests with TELOVIX_LONG=1")
     bed.kill9()
-    meddle(bed, MEDDLING[what])
-    mark, since, since_wall = bed.mark(), time.monotonic(), telovix.now().isoformat()
-    with trying(bed, flows):
+    mark, since, since_wall = meddle_now(bed, what)
+    with trying(bed, flows, places_of(bed)):
         bed.start_sensor(wait=False)
         with Watch(bed) as watch:
             watch.wait_proved(bed, since_wall, what)
     bed.fence()
-    leaks = leaks_of(bed, mark)
-    proofs = [asked for asked, state, verified in watch.samples if state == bed.best and verified > since_wall]
-    late = [packet for packet in leaks if packet.when > proofs[0]]
-    assert not late, f"called {bed.best}, and then: {late[0]}"
+    leaks = never_a_false_word(bed, watch, mark, since, since_wall)
+    assert not leaks or not what.startswith("freeze"), f"{leaks[0]}: what was frozen held until its successor did"
 
 
-def test_before_the_proof(bed, flows):
-    """Somebody takes the link away again and again while the host is contained: it is not called so on a proof that was none."""
+@pytest.mark.parametrize("what", BEFORE_THE_PROOF)
+def test_before_the_proof(request, wanted, bed, flows, what):
+    """Somebody does it again and again while the containment comes up, and for seconds after: whatever the proof says, it says
+    of its own moment, and no word of it outlives the next one."""
     assert bed.containment() == "none"
-    folder = f"{bed.bpffs}/telovix/net-1"
-    # A second and more: some passes, and each loses.
-    bed.inside.call("", "start", name="meddler", log="/dev/null",
-                    argv=["/bin/sh", "-c", f"while :; do /usr/bin/python3 {beds.HERE}/meddle.py switch-off {folder}; done 2>/dev/null"])
-    try:
-        with trying(bed, flows):
-            mark = bed.mark()
-            bed.fleet.ctl("contain", bed.node, "--force")
-            with Watch(bed) as watch:
-                wait_for(lambda: len(watch.samples) > 60, "some seconds of it", 60)
-    finally:
-        bed.inside.call("", "signal", name="meddler", number=9)
-        wait_for(lambda: bed.inside.call("", "ended", name="meddler") is not None, "the meddler is gone")
-    leaks, false = leaks_of(bed, mark), []
-    # A word may be true at its moment and wrong until the next look, 5 s later: no longer.
-    for asked, state, verified in watch.samples:
-        if state == bed.best and any(asked - REPAIRED < packet.when < asked for packet in leaks) and not verified:
-            false.append(asked)
-    assert not false
-    bed.wait_containment(bed.best, limit=30)
+    bed.forget_captures()
+    request.addfinalizer(lambda: (bed.release(), clean(bed)))
+    bed.force = True
+    with trying(bed, flows, places_of(bed)), Watch(bed) as watch:
+        mark = bed.mark()
+        bed.inside.call("", "start", name="meddler", log="/dev/null",
+                        argv=["/bin/sh", "-c", words_of(bed, MEDDLING[what]).replace("meddle.py", f"meddle.py --for {REPAIRED}")])
+        bed.fleet.ctl("contain", bed.node, "--force")
+        wait_for(lambda: bed.inside.call("", "ended", name="meddler") is not None, "the meddler is done", 90)
+        since, since_wall = time.monotonic(), later_proofs(bed)
+        watch.wait_proved(bed, since_wall, what)
+    bed.fence()
+    for asked, state, verified, asked_wall in watch.samples:
+        if state != bed.best:
+            continue
+        assert verified, f"called {state} at {asked:.3f} without a proof"
+        age = asked_wall - datetime.datetime.fromisoformat(verified)
+        assert bed.whole_host or age.total_seconds() < REPAIRED, f"called {state} on the word of a proof of {age} ago"
+    never_a_false_word(bed, watch, mark, since, since_wall)
+
+
+def test_what_was_laid_out_before_the_order(request, bed, flows):
+    """Links of the right names that let everything through, and frozen maps, where the sensor will pin its own."""
+    assert bed.containment() == "none"
+    bed.forget_captures()
+    request.addfinalizer(bed.release)
+    meddle(bed, f"lay FOLDER {'/sys/fs/cgroup' if bed.whole_host else bed.cgroup.path}")
+    bed.force = True
+    bed.contain()
     mark = bed.mark()
-    with trying(bed, flows):
-        wait_verified_anew(bed, "left alone")
+    with trying(bed, flows, places_of(bed)):
+        wait_verified_anew(bed, "what was laid out is replaced")
     bed.fence()
     assert not leaks_of(bed, mark)
+
+
+def test_frozen_maps_do_not_keep_it_in_force(contained, flows):
+    """Released before the sensor has noticed, or after: the host is free."""
+    bed = contained
+    for name in FREEZABLE:
+        meddle(bed, MEDDLING[f"freeze {name}"])
     bed.release()
+    cells = [cell for cell in flows.cells(HERE, "new", ("udp",)) if cell.direction == "out"]
+    wait_passing(bed, cells, flows)
+    flows.close(cells)
+    bed.contain()
+
+
+def test_an_allow_list_can_be_replaced_in_frozen_maps(contained):
+    bed = contained
+    for name in ("cfgs", "allow4", "allow6"):
+        meddle(bed, MEDDLING[f"freeze {name}"])
+    set_allow(bed, "out:10.99.0.1/32,21000/udp")
+    bed.wait_containment(bed.best, limit=60)

@@ -146,7 +146,7 @@ class Console(Daemon):
 class Sensor(Daemon):
     """Enrolled and running; `victim()` starts processes that it may kill. Without a cgroup its scope is the whole host."""
 
-    def __init__(self, fleet, name, state, cgroup, env=None, drop_kill=False, bpffs=None, drop_bpf=False):
+    def __init__(self, fleet, name, state, cgroup, env=None, drop_kill=False, bpffs=None, drop_bpf=False, program=None):
         self.fleet, self.node, self.state, self.cgroup = fleet, name, pathlib.Path(state), cgroup
         self.ini = (self.state / "sensor.ini").read_text()
         self.sensor_id = re.search(r"sensor_[a-z0-9]{16}", self.ini).group(0)
@@ -155,8 +155,8 @@ class Sensor(Daemon):
         prefix = ["setpriv", "--bounding-set", dropped, "--inh-caps", dropped] if dropped else []
         self.bpffs = bpffs
         scope = ["--cgroup", cgroup.path] if cgroup else []
-        super().__init__(f"sensor-{name}", [*prefix, BUILD / "sensor/telovix-sensor", "run", "--state", state, "--bpffs",
-                                            bpffs, *scope], fleet.folder, env={**fleet.env, **(env or {})})
+        super().__init__(f"sensor-{name}", [*prefix, program or BUILD / "sensor/telovix-sensor", "run", "--state", state,
+                                            "--bpffs", bpffs, *scope], fleet.folder, env={**fleet.env, **(env or {})})
 
     def status(self):
         """What `telovix-sensor status` says on the host."""
@@ -228,7 +228,7 @@ class Fleet:
         return folder
 
     def start_sensor(self, name, state=None, cgroup=None, env=None, wait=True, drop_kill=False,
-                     whole_host=False, bpffs=None, drop_bpf=False):
+                     whole_host=False, bpffs=None, drop_bpf=False, program=None):
         """The one place that starts sensors, always with a scope of its own; `whole_host` is for guests of test/vm."""
         if whole_host and os.environ.get("TELOVIX_HOST_SCOPE") != "1":
             raise RuntimeError("a sensor without a scope runs only in a guest of test/vm")
@@ -237,7 +237,7 @@ class Fleet:
         if cgroup is None and not whole_host:
             cgroup = Cgroup()
             self.cgroups.append(cgroup)
-        sensor = Sensor(self, name, state, cgroup, env, drop_kill, bpffs or self.bpffs(name), drop_bpf)
+        sensor = Sensor(self, name, state, cgroup, env, drop_kill, bpffs or self.bpffs(name), drop_bpf, program)
         self.daemons.append(sensor)
         if wait:
             self.wait_seen(sensor.sensor_id)
@@ -247,11 +247,11 @@ class Fleet:
         return self.start_sensor(sensor.node, sensor.state, sensor.cgroup, wait=wait, whole_host=sensor.cgroup is None,
                                  bpffs=sensor.bpffs)
 
-    def wait_seen(self, sensor_id):
+    def wait_seen(self, sensor_id, limit=LIMIT):
         def seen():
             found = self.sensor(sensor_id)
             return found.get("connected") and found.get("lastSeenAt") and not found.get("unconfirmedSinceRestart")
-        wait_for(seen, f"{sensor_id} is seen")
+        wait_for(seen, f"{sensor_id} is seen", limit)
 
     # ---- operator ----
     def ctl(self, *words, check=True, profile=None, env=None, timeout=90):

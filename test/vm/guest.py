@@ -112,16 +112,17 @@ class Guest:
     lockdown   "integrity" or "confidentiality"
     modules    loaded before the command
     disks      image files, in order /dev/vda, /dev/vdb, ...; a second run() finds what the first wrote
-    link       link.Link: eth0 of the guest, whose other end is in this process"""
+    link       link.Link: eth0 of the guest, whose other end is in this process
+    systemd    a folder of units, as /etc/systemd/system: systemd is PID 1 and starts them beside the command"""
 
     def __init__(self, kernel="6.1", append=(), memory=512, cpus=1, timeout=180, hide_btf=False, bpffs=True, lsm=None,
-                 lockdown=None, modules=MODULES, disks=(), link=None):
+                 lockdown=None, modules=MODULES, disks=(), link=None, systemd=None):
         if not (KERNELS / kernel / "package").exists():
             raise RuntimeError(f"no kernel {kernel} below {KERNELS}: test/vm/fetch-kernels")
         if os.geteuid() != 0:
             raise RuntimeError("a guest reads the whole root of this machine: needs root")
         self.kernel, self.memory, self.cpus, self.timeout = kernel, memory, cpus, timeout
-        self.disks, self.link = [pathlib.Path(disk) for disk in disks], link
+        self.disks, self.link, self.systemd = [pathlib.Path(disk) for disk in disks], link, systemd
         modules = [*modules, *(["virtio_blk"] if self.disks else []), *(["virtio_net"] if link else [])]
         self.settings = {"BPFFS": "1" if bpffs else "", "HIDE_BTF": "1" if hide_btf else "",
                          "TREE": str(ROOT), "KERNEL": str(KERNELS / kernel), "MODULES": " ".join(modules), "HOSTNAME": "guest"}
@@ -195,6 +196,8 @@ class Guest:
 
     def write_share(self, share, word, argv, env, cwd):
         settings = {**self.settings, "RESULT": word}
+        if self.systemd:
+            shutil.copytree(self.systemd, share / "systemd", symlinks=True)
         (share / "settings").write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items()))
         lines = [f"export {name}={shlex.quote(str(value))}" for name, value in env.items()]
         lines += [f"cd {shlex.quote(str(cwd))} || exit 127", f"exec {shlex.join(str(word) for word in argv)}"]
