@@ -5,10 +5,9 @@
  * tlx_tc_*_ip for devices that carry IP and nothing around it.
  * - Denied: every IP packet, whoever made it: packet sockets, forwarded traffic, the kernel itself,
  * other namespaces. The exceptions are those of net_cgroup.bpf.c.
- * - Not denied: frames that hold no IP (net_frame.bpf.h). What another filter in front of these
- * takes away first; tcx programs stand at the head and the verification looks after that, filters
- * of clsact share priority 1 with those that were there earlier. What AF_XDP or a driver in user
- * space sends.
+ * - Not denied: frames that hold no IP (net_frame.bpf.h). What another program in front of these
+ * takes away first: they stand at the head of tcx, or of the first priority of clsact, and the
+ * verification looks after that. What AF_XDP or a driver in user space sends.
  * - The sensor's own socket is known by its mark: outwards by the packet's socket, inwards by
  * looking up who receives it. Later fragments have no ports, so none of them is the own socket's;
  * TCP does not send any.

@@ -91,30 +91,35 @@ int bpf_tcx_first(uint32_t ifindex, bool in, uint32_t *ret_prog_id) {
 
 /* ---- clsact ---- */
 
-static struct bpf_tc_hook hook_of(uint32_t ifindex, bool in) {
-  struct bpf_tc_hook hook = {.sz = sizeof hook,
-                             .ifindex = (int)ifindex,
-                             .attach_point = in ? BPF_TC_INGRESS : BPF_TC_EGRESS};
+/* By memset, padding included: libbpf refuses a structure with anything in it that it does not
+ * know. */
+static void hook_init(struct bpf_tc_hook *hook, uint32_t ifindex, bool in) {
+  memset(hook, 0, sizeof *hook);
+  hook->sz = sizeof *hook;
+  hook->ifindex = (int)ifindex;
+  hook->attach_point = in ? BPF_TC_INGRESS : BPF_TC_EGRESS;
   bpf_load_log();
-  return hook;
 }
 
 static int put_filter(uint32_t ifindex, bool in, uint32_t handle, int prog_fd) {
-  struct bpf_tc_hook hook = hook_of(ifindex, in);
+  struct bpf_tc_hook hook;
   LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog_fd, .flags = BPF_TC_F_REPLACE, .handle = handle,
               .priority = CLSACT_PRIORITY);
+  hook_init(&hook, ifindex, in);
   return bpf_tc_attach(&hook, &opts);
 }
 
 static int take_filter(uint32_t ifindex, bool in, uint32_t handle) {
-  struct bpf_tc_hook hook = hook_of(ifindex, in);
+  struct bpf_tc_hook hook;
   LIBBPF_OPTS(bpf_tc_opts, opts, .handle = handle, .priority = CLSACT_PRIORITY);
+  hook_init(&hook, ifindex, in);
   int err = bpf_tc_detach(&hook, &opts);
   return err == -ENOENT || err == -EINVAL || err == -ENODEV ? 0 : err;
 }
 
 int bpf_clsact_attach(uint32_t ifindex, bool in, int prog_fd) {
-  struct bpf_tc_hook hook = hook_of(ifindex, in);
+  struct bpf_tc_hook hook;
+  hook_init(&hook, ifindex, in);
   int err = bpf_tc_hook_create(&hook);
   return err && err != -EEXIST ? err : put_filter(ifindex, in, CLSACT_HANDLE, prog_fd);
 }
@@ -129,8 +134,9 @@ int bpf_clsact_to_front(uint32_t ifindex, bool in, int prog_fd) {
 }
 
 int bpf_clsact_query(uint32_t ifindex, bool in, uint32_t *ret_prog_id) {
-  struct bpf_tc_hook hook = hook_of(ifindex, in);
+  struct bpf_tc_hook hook;
   LIBBPF_OPTS(bpf_tc_opts, opts, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY);
+  hook_init(&hook, ifindex, in);
   int err = bpf_tc_query(&hook, &opts);
   /* No qdisc: EINVAL. */
   if (err) return err == -EINVAL ? -ENOENT : err;

@@ -224,8 +224,27 @@ Test(net_tc, answers_of_the_kernel) {
 
 static uint32_t first_prog(bool in) {
   uint32_t id = 0;
-  int err = bed.net->has_tcx ? bpf_tcx_first(DEVICE, in, &id) : bpf_clsact_query(DEVICE, in, &id);
+  int err = bed.net->has_tcx ? bpf_tcx_first(DEVICE, in, &id) : bpf_clsact_first(DEVICE, in, &id);
   return err ? 0 : id;
+}
+
+/* Another program that is asked before ours: one of ours that looks at something else. A link of
+ * tcx to be closed, or -1. */
+static int stand_before(bool in) {
+  int prog_fd = bpf_net_hook_of(bed.net, BPF_NET_PROG_TC_IN_IP)->prog_fd;
+  if (bed.net->has_tcx) {
+    int fd = bpf_tcx_attach(DEVICE, in, prog_fd);
+    cr_assert_geq(fd, 0);
+    return fd;
+  }
+  char path[192];
+  snprintf(path, sizeof path, "%s/foreign", bed.net->folder);
+  cr_assert_eq(bpf_obj_pin(prog_fd, path), 0);
+  cr_assert(bed_command(
+      "tc filter add dev h0 %s prio 1 handle 7 protocol all bpf direct-action object-pinned %s",
+      in ? "ingress" : "egress", path));
+  cr_assert_eq(unlink(path), 0);
+  return -1;
 }
 
 Test(net_tc, filters_outlive_their_maker) {
@@ -285,8 +304,7 @@ Test(net_tc, verification_of_links) {
                  0);
     expect_repaired("another program");
     /* Another one before it. */
-    int fd = bpf_tcx_attach(DEVICE, in, bpf_net_hook_of(bed.net, BPF_NET_PROG_TC_IN_IP)->prog_fd);
-    cr_assert_geq(fd, 0);
+    int fd = stand_before(in);
     expect_repaired("stood before it");
     close(fd);
   }
@@ -303,12 +321,41 @@ Test(net_tc, verification_of_filters) {
         bpf_clsact_attach(DEVICE, in, bpf_net_hook_of(bed.net, BPF_NET_PROG_TC_OUT_IP)->prog_fd),
         0);
     expect_repaired("another program");
+    (void)stand_before(in);
+    expect_repaired("stood before it");
   }
   cr_assert(bed_command("tc qdisc del dev h0 clsact"));
   struct bpf_tampers tampers = {0};
   cr_expect_eq(bpf_net_verify(bed.net, &tampers), 0);
   cr_expect_eq(tampers.n, 2);
   cr_expect(is_held());
+}
+
+/* Somebody stepped before what a former process left: ours are first before anything is proved. */
+Test(net_tc, adopted_programs_are_first) {
+  for (unsigned way = 0; way < n_ways(); way++) {
+    bool adopted = false;
+    char why[240] = "";
+    int fds[2];
+    take_way(way);
+    add();
+    net_bed_publish(&bed, TLX_NET_ENFORCE, NULL);
+    bpf_net_close(bed.net);
+    bed.net = net_bed_open(&bed, true, &adopted);
+    cr_assert_eq(bpf_net_attach(bed.net, why), 0, "%s", why);
+    if (way) bed.net->has_tcx = false;
+    for (unsigned in = 0; in < 2; in++) {
+      uint32_t before = first_prog(in);
+      fds[in] = stand_before(in);
+      cr_expect_neq(first_prog(in), before);
+    }
+    add();
+    for (unsigned in = 0; in < 2; in++) {
+      cr_expect_eq(first_prog(in), bed.net->devices[0].prog_id[in]);
+      if (fds[in] >= 0) close(fds[in]);
+    }
+    cr_expect(is_held());
+  }
 }
 
 /* A device that goes is no tampering. */

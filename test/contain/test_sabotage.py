@@ -88,8 +88,8 @@ def meddle(bed, words):
 
 
 # The Console knows from a heartbeat how old the proof was when that was sent: it takes it for younger, by the heartbeat's way.
-WAY = datetime.timedelta(seconds=0.2)
-WAY_OF_A_GUEST = datetime.timedelta(seconds=2)
+WAY = datetime.timedelta(seconds=1)
+WAY_OF_A_GUEST = datetime.timedelta(seconds=3)
 
 
 def later_proofs(bed):
