@@ -25,7 +25,7 @@ static bool take_stored(void *arg, const ProtobufCMessage *message) {
   if (reply->rule) {
     rule_change_stored(&containment->change, message, reply->rule, reply->notice);
     /* What an operator finds is not what another one began with. */
-    if (args->format == OUTPUT_TABLE && !args->wait &&
+    if (args->format == OUTPUT_TABLE &&
         reply->rule->observed_state != TELOVIX__V1__RULE_STATE__RULE_STATE_REMOVING)
       printf("Let through: %s\n",
              rule_view_allow(reply->rule->allow, reply->rule->n_allow, allow, sizeof allow));

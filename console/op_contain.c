@@ -81,7 +81,7 @@ static void note_changed(struct op_contain *op, const Telovix__Store__V1__Sensor
  * set. */
 static bool is_as_asked(struct op_contain *op, const Telovix__Store__V1__RuleRecord *there) {
   struct tlx_status *status = &op->rule.op.status;
-  if (op->has_allow && !contain_list_equal(&op->allow, there->allow, there->n_allow)) {
+  if (!contain_list_equal(&op->allow, there->allow, there->n_allow)) {
     tlx_status_set(status, TLX_GRPC_FAILED_PRECONDITION, reason_word(REASON_OTHER_ALLOW_LIST),
                    "%s is in containment with another allow list: `telovixctl allow %s set "
                    "ENTRY...` replaces it",

@@ -12,9 +12,9 @@ struct op_contain {
   char sensor[256];          /* id or node name */
   struct contain_list allow; /* the whole list, the template's entries among it */
   uint32_t on_lost;          /* enum contain_on_lost */
-  /* Whether the caller asked for this list and this on_lost_console, rather than for what there is.
-   */
-  bool has_allow, has_on_lost;
+  /* Whether the caller asked for this on_lost_console, rather than for what there is. Of the list
+   * there is no such choice: whoever names no entry asks for the template's alone. */
+  bool has_on_lost;
   uint8_t
       from_revision[16]; /* op_contain_set_allow_run: of the rule from which the policy was made */
   /* out */

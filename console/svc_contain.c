@@ -135,7 +135,6 @@ void svc_contain_sensor(struct tlx_call *call, const ProtobufCMessage *message) 
     return;
   }
   snprintf(op->sensor, sizeof op->sensor, "%s", request->sensor);
-  op->has_allow = request->n_allow > 0;
   op->has_on_lost = request->on_lost_console != 0;
   op->on_lost =
       op->has_on_lost ? (uint32_t)request->on_lost_console : settings->containment_on_lost;

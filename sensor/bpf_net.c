@@ -351,10 +351,6 @@ int bpf_net_attach(struct bpf_net *net, char why[240]) {
   net->is_attached = true;
   if (net->has_former) return bpf_net_succeed(net);
   if (net->layers & 1u << BPF_NET_LAYER_TC) bpf_net_devices_adopt(net);
-  err = bpf_pin_sweep_numbered(net->pin_folder, "net-", TLX_NET_ABI_VERSION);
-  if (err)
-    tlx_warn(BPF, "network pins of other versions cannot be removed, what they enforce stays: %s",
-             tlx_err_text(err));
   return 0;
 }
 

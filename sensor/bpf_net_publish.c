@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/err.h"
 #include "common/log.h"
 #include "sensor/bpf_net_int.h"
 
@@ -210,6 +211,14 @@ static int publish(struct bpf_net *net, struct tlx_net_cfg cfg, const struct tlx
   return 0;
 }
 
+/* Pins of other versions hold until ours do, by their configuration. */
+static void sweep_others(const struct bpf_net *net) {
+  int err = bpf_pin_sweep_numbered(net->pin_folder, "net-", TLX_NET_ABI_VERSION);
+  if (err)
+    tlx_warn(BPF, "network pins of other versions cannot be removed, what they enforce stays: %s",
+             tlx_err_text(err));
+}
+
 int bpf_net_publish(struct bpf_net *net, const struct tlx_net_cfg *cfg,
                     const struct tlx_allow_entry *allow, size_t n) {
   if (net->maps[BPF_NET_MAP_CFGS].fd < 0) return -EBADF;
@@ -219,7 +228,9 @@ int bpf_net_publish(struct bpf_net *net, const struct tlx_net_cfg *cfg,
   if (n) memmove(net->allow, allow, n * sizeof *allow);
   net->n_allow = n;
   net->is_published = true;
-  return bpf_net_succeed(net);
+  err = bpf_net_succeed(net);
+  if (!err && net->is_attached) sweep_others(net);
+  return err;
 }
 
 /* Whether the bank in force is what was published. */

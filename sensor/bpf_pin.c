@@ -201,17 +201,45 @@ int bpf_pin_sweep_versions(const char *pin_folder) {
   return bpf_pin_sweep_numbered(pin_folder, "", TLX_ABI_VERSION);
 }
 
-int bpf_pin_sweep_numbered(const char *pin_folder, const char *prefix, int keep) {
+/* The number in |name|; -1 = it is no |prefix| + number. */
+static int number_of(const char *name, const char *prefix) {
   const size_t prefix_len = strlen(prefix);
+  if (strncmp(name, prefix, prefix_len) != 0) return -1;
+  name += prefix_len;
+  return *name && strspn(name, "0123456789") == strlen(name) ? atoi(name) : -1;
+}
+
+static bool has_entry(const char *folder) {
+  bool has = false;
+  DIR *dir = opendir(folder);
+  if (!dir) return false;
+  for (struct dirent *entry; !has && (entry = readdir(dir));)
+    has = strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+  closedir(dir);
+  return has;
+}
+
+bool bpf_pin_has_numbered(const char *pin_folder, const char *prefix) {
+  bool has = false;
+  DIR *dir = opendir(pin_folder);
+  if (!dir) return false;
+  for (struct dirent *entry; !has && (entry = readdir(dir));) {
+    char path[BPF_PIN_PATH_MAX];
+    has = number_of(entry->d_name, prefix) >= 0 &&
+          path_of(pin_folder, entry->d_name, "", path) == 0 && has_entry(path);
+  }
+  closedir(dir);
+  return has;
+}
+
+int bpf_pin_sweep_numbered(const char *pin_folder, const char *prefix, int keep) {
   int first = 0;
   DIR *dir = opendir(pin_folder);
   if (!dir) return errno == ENOENT ? 0 : -errno;
   for (struct dirent *entry; (entry = readdir(dir));) {
     char path[BPF_PIN_PATH_MAX];
-    if (strncmp(entry->d_name, prefix, prefix_len) != 0) continue;
-    const char *number = entry->d_name + prefix_len;
-    if (!*number || strspn(number, "0123456789") != strlen(number) || atoi(number) == keep)
-      continue;
+    int number = number_of(entry->d_name, prefix);
+    if (number < 0 || number == keep) continue;
     int err = path_of(pin_folder, entry->d_name, "", path);
     if (!err) err = bpf_pin_sweep(path, NULL, 0);
     if (!err && rmdir(path) != 0) err = -errno;

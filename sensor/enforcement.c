@@ -468,7 +468,7 @@ bool enforcement_is_contained(const struct enforcement *enforcement) {
 
 static void start_with_what_is_kept(struct enforcement *enforcement) {
   const struct state_released *released = state_released(enforcement->options.state);
-  if (released && !released->is_lifted) engine_set_lost(enforcement->engine, &released->name);
+  if (state_released_is_lost(released)) engine_set_lost(enforcement->engine, &released->name);
   if (released && released->is_lifted && !released->was_told) queue_lifted(enforcement);
   if (state_desired(enforcement->options.state))
     apply(enforcement);

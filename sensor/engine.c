@@ -99,7 +99,7 @@ static bool lacks_kernel(const struct rule_result *result) {
 static void fill_net(struct engine_net_view *to, const struct core *core) {
   const struct core_net *net = &core->net;
   *to = (struct engine_net_view){
-      .is_wanted = core_contain_rule(core) != NULL,
+      .is_wanted = core_may_contain(core),
       .in_force = net->net && net->is_published,
       .layers = net->net ? bpf_net_layers(net->net) : 0,
       .proved_boot_ns = net->proved_boot_ns,

@@ -22,6 +22,8 @@ struct core_rule {
   uint8_t revision[16];
   uint32_t slot, mode; /* slot 0 = none yet */
   bool is_known;       /* the template is one of ours, and the policy could be read */
+  bool may_contain;    /* it is a containment, or nobody can tell */
+  bool goes_without;   /* of a containment: a host that cannot have it does without */
   struct rule_result result;
   uint64_t since_boot_ns;
   struct tlx_count count; /* as last read */
@@ -34,6 +36,8 @@ struct core_rule {
 struct core_net {
   struct bpf_net *net; /* NULL = not opened */
   unsigned n_opened;   /* counts openings, so that the loop knows a new ring of events */
+  bool was_found;      /* it is of a former process, or was until this one had it in force */
+  bool has_rest;       /* it was taken down in part: there may be more than pins show */
   bool is_attached, is_published, is_settled;
   struct rule_contain published;
   struct net_sweep_result sweep;
@@ -118,8 +122,10 @@ void core_net_pass(struct core *core);
 /* Takes the containment off this host, if there is one. Whether nothing of it is left. */
 bool core_net_remove(struct core *core);
 void core_net_done(struct core *core);
-/* The containment rule that counts: the first one that could be read; NULL = none is wanted. */
+/* The containment rule that counts: the first one that could be read; NULL = there is none. */
 struct core_rule *core_contain_rule(const struct core *core);
+/* Whether a containment is wanted, or may be: also by a rule that cannot be read. */
+bool core_may_contain(const struct core *core);
 /* Keeps |result| with the time at which it came to be so, unless nothing of it is new. */
 void core_note_result(struct core *core, struct core_rule *rule, const struct rule_result *result);
 /* One pass. |desired| (borrowed) NULL = as before. Worker thread; never fails: what failed stands

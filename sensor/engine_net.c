@@ -35,15 +35,9 @@
 
 /* ---- what is around ---- */
 
-static char *net_pins(const struct core *core) {
-  char *path = NULL;
-  return asprintf(&path, "%s/net-%d", core->pin_folder, TLX_NET_ABI_VERSION) < 0 ? NULL : path;
-}
-
-/* A former process left something, or we did. */
+/* A former process left something, maybe of another version, or we did. */
 static bool has_pins(const struct core *core) {
-  char *path TLX_AUTOFREE = net_pins(core);
-  return path && access(path, F_OK) == 0;
+  return bpf_pin_has_numbered(core->pin_folder, "net-");
 }
 
 static int read_surroundings(struct core_net *net) {
@@ -122,10 +116,11 @@ static void note_step(struct rule_result *result, enum rule_reason reason, int e
 static void forget(struct core_net *net) {
   bpf_net_close(net->net);
   net->net = NULL;
-  net->is_attached = net->is_published = false;
+  net->is_attached = net->is_published = net->was_found = false;
   net->up_mono_ms = net->proved_boot_ns = 0;
   net->n_drifts = 0;
   net->proof[0] = '\0';
+  net->published = (struct rule_contain){0};
   net->stats = (struct tlx_net_stats){0};
 }
 
@@ -158,7 +153,7 @@ bool core_net_remove(struct core *core) {
   struct core_net *net = &core->net;
   static const struct tlx_net_cfg off = {.mode = TLX_NET_OFF};
   char why[240] = "";
-  if (!net->net && !has_pins(core)) return true;
+  if (!net->net && !net->has_rest && !has_pins(core)) return true;
   int err = bpf_pin_lock(core->pin_folder, why, &core->lock_fd);
   if (!err) err = open_net(core, why);
   /* First everything passes, then the programs go: no packet meets half of them. */
@@ -166,6 +161,10 @@ bool core_net_remove(struct core *core) {
     int off_err = bpf_net_publish(net->net, &off, NULL, 0);
     err = bpf_net_remove(net->net);
     if (off_err && !err) tlx_debug(BPF, "switching off: %s", tlx_err_text(off_err));
+    /* Nothing of it can be used again, whatever could not be taken down: the next try, or the next
+     * containment, opens what is there. */
+    forget(net);
+    net->has_rest = err != 0;
   }
   if (err) {
     tlx_error(RULE, "the containment cannot be taken off: %s%s%s", tlx_err_text(err),
@@ -173,7 +172,6 @@ bool core_net_remove(struct core *core) {
     return false;
   }
   tlx_notice(RULE, "the containment is off");
-  forget(net);
   return true;
 }
 
@@ -461,6 +459,7 @@ static void release_by_itself(struct core *core, struct rule_result *result) {
 static void hold(struct core *core, const struct rule_contain *rule, struct rule_result *result) {
   struct core_net *net = &core->net;
   char step[240] = "";
+  if (!net->net) net->was_found = has_pins(core);
   if (was_lost(core) || is_lost(core, rule)) {
     release_by_itself(core, result);
     return;
@@ -488,13 +487,14 @@ static void hold(struct core *core, const struct rule_contain *rule, struct rule
     core->tampers.list[i].repaired = true;
   if (err) {
     bool is_denied = err == -EPERM || err == -EACCES || err == -EOPNOTSUPP;
+    bool holds_something = net->up_mono_ms || net->was_found;
     note_step(result,
-              is_denied && !net->up_mono_ms ? RULE_REASON_NO_ENFORCEMENT : RULE_REASON_STEP_FAILED,
+              is_denied && !holds_something ? RULE_REASON_NO_ENFORCEMENT : RULE_REASON_STEP_FAILED,
               err, step);
     tlx_error(RULE, "the containment cannot be put in force: %s: %s", step, tlx_err_text(err));
     net->proved_boot_ns = 0;
-    /* Whatever is half made goes, unless it holds something. */
-    if (!net->up_mono_ms) net->is_settled = core_net_remove(core);
+    /* Whatever is half made goes, unless it holds something: what a former process left does. */
+    if (!holds_something) net->is_settled = core_net_remove(core);
     return;
   }
   net->is_settled = true;
@@ -529,15 +529,22 @@ void core_net_pass(struct core *core) {
   /* Without a word of the Console what a former process had in force stays. */
   if (!core->has_name) return;
   refuse_others(core, rule);
-  if (!rule) {
+  if (!rule && !core_may_contain(core)) {
     net->is_settled = core_net_remove(core);
+    return;
+  }
+  /* What is in force goes on in the place of one that cannot be read, with nothing to say about
+   * that one; nor is anything to be done where nothing is in force that we know the rule of. */
+  const struct rule_contain *contain = rule ? rule->contain : &net->published;
+  if (!*contain->rule_id) {
+    net->is_settled = true;
     return;
   }
   struct rule_result *result = calloc(1, sizeof *result);
   if (!result) return;
   result->state = RULE_PENDING;
-  hold(core, rule->contain, result);
-  core_note_result(core, rule, result);
+  hold(core, contain, result);
+  if (rule) core_note_result(core, rule, result);
   net->wants_again = net->n_drifts && net->n_drifts <= AGAIN_MAX;
   if (net->net) (void)bpf_net_stats(net->net, &net->stats);
   free(result);

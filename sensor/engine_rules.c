@@ -16,14 +16,17 @@
 
 /* ---- from policies to rules ---- */
 
-static void read_contain(struct core_rule *rule, const Telovix__V1__EnforcementPolicy *policy) {
+static int read_contain(struct core_rule *rule, const Telovix__V1__EnforcementPolicy *policy) {
   rule->kind = RULE_KIND_CONTAIN;
+  rule->goes_without = policy->network_containment->on_lost_console ==
+                       TELOVIX__V1__ON_LOST_CONSOLE__ON_LOST_CONSOLE_RELEASE;
   rule->contain = calloc(1, sizeof *rule->contain);
-  if (rule->contain &&
-      rule_contain_read(policy, rule->contain, rule->result.step, sizeof rule->result.step))
-    return;
+  if (!rule->contain) return -ENOMEM;
+  if (rule_contain_read(policy, rule->contain, rule->result.step, sizeof rule->result.step))
+    return 0;
   free(rule->contain);
   rule->contain = NULL;
+  return 0;
 }
 
 /* A rule whose policy cannot be read, or is of a kind that this version does not know, is refused
@@ -33,6 +36,7 @@ static int make_rule(struct tlx_bytes bytes, struct core_rule **ret_rule) {
   struct tlx_status status;
   ProtobufCMessage *message = NULL;
   struct core_rule *rule = calloc(1, sizeof *rule);
+  int err = 0;
   if (!rule) return -ENOMEM;
   tlx_arena_init(&arena, POLICY_ARENA_MAX);
   if (tlx_pb_unpack(&telovix__v1__enforcement_policy__descriptor, bytes, &arena, &message,
@@ -41,20 +45,23 @@ static int make_rule(struct tlx_bytes bytes, struct core_rule **ret_rule) {
   const Telovix__V1__EnforcementPolicy *policy = (const void *)message;
   const Telovix__V1__BlockBinary *block = policy ? policy->block_binary : NULL;
   rule->result.state = RULE_PENDING;
+  rule->may_contain =
+      !policy || policy->network_containment || strcmp(policy->template_, TEMPLATE_CONTAIN) == 0;
   if (policy) {
     bool is_contain =
         policy->network_containment && strcmp(policy->template_, TEMPLATE_CONTAIN) == 0;
     rule->is_known = (is_contain || (block && strcmp(policy->template_, TEMPLATE_BLOCK) == 0)) &&
                      (policy->mode == TELOVIX__V1__RULE_MODE__RULE_MODE_ENFORCE ||
                       policy->mode == TELOVIX__V1__RULE_MODE__RULE_MODE_OBSERVE);
-    if (is_contain) read_contain(rule, policy);
+    if (is_contain) err = read_contain(rule, policy);
     rule->mode = policy->mode == TELOVIX__V1__RULE_MODE__RULE_MODE_OBSERVE ? TLX_MODE_OBSERVE
                                                                            : TLX_MODE_ENFORCE;
     if (policy->revision.len == sizeof rule->revision)
       memcpy(rule->revision, policy->revision.data, sizeof rule->revision);
   }
-  int err = rule_block_init(&rule->block, policy ? policy->rule_id : "", block ? block->path : "",
-                            block && block->force);
+  if (!err)
+    err = rule_block_init(&rule->block, policy ? policy->rule_id : "", block ? block->path : "",
+                          block && block->force);
   tlx_arena_done(&arena);
   if (err) {
     free(rule->contain);
@@ -121,6 +128,8 @@ int core_take_desired(struct core *core, const struct desired *desired) {
   core->name = desired->name;
   core->has_name = true;
   core->in_force = core->exec_in_force = core->net.is_settled = false;
+  if (core_may_contain(core) && !core_contain_rule(core))
+    tlx_error(RULE, "the containment that is wanted cannot be read: what is in force stays");
   return 0;
 }
 
@@ -136,6 +145,12 @@ struct core_rule *core_contain_rule(const struct core *core) {
   for (size_t i = 0; i < core->n_rules; i++)
     if (core->rules[i]->is_known && core->rules[i]->contain) return core->rules[i];
   return NULL;
+}
+
+bool core_may_contain(const struct core *core) {
+  for (size_t i = 0; i < core->n_rules; i++)
+    if (core->rules[i]->may_contain) return true;
+  return false;
 }
 
 void core_note_result(struct core *core, struct core_rule *rule, const struct rule_result *result) {

@@ -13,8 +13,6 @@
 #include "common/err.h"
 #include "sensor/netlink.h"
 
-#define READ_TRIES 3
-
 static const uint8_t v4_mapped[12] = {[10] = 0xff, [11] = 0xff};
 
 struct list {
@@ -51,17 +49,17 @@ static int compare(const void *a, const void *b) {
   return memcmp(a, b, sizeof(struct tlx_net_addr));
 }
 
-int net_addresses_read(struct tlx_net_addr **ret_list, size_t *ret_n) {
+static int read_once(int fd, void *arg) {
   struct netlink_request request;
   struct ifaddrmsg info = {.ifa_family = AF_UNSPEC};
+  ((struct list *)arg)->n = 0;
+  netlink_begin(&request, RTM_GETADDR, NLM_F_DUMP, &info, sizeof info);
+  return netlink_ask(fd, &request, on_address, arg);
+}
+
+int net_addresses_read(struct tlx_net_addr **ret_list, size_t *ret_n) {
   struct list list = {.addresses = calloc(NET_ADDRESSES_MAX, sizeof *list.addresses)};
-  int fd TLX_AUTOCLOSE = netlink_open(NETLINK_ROUTE);
-  int err = !list.addresses ? -ENOMEM : fd < 0 ? fd : -EINTR;
-  for (unsigned tries = 0; err == -EINTR && tries < READ_TRIES; tries++) {
-    list.n = 0;
-    netlink_begin(&request, RTM_GETADDR, NLM_F_DUMP, &info, sizeof info);
-    err = netlink_ask(fd, &request, on_address, &list);
-  }
+  int err = list.addresses ? netlink_read(NETLINK_ROUTE, read_once, &list) : -ENOMEM;
   if (err) {
     free(list.addresses);
     return err;

@@ -18,6 +18,7 @@
 struct list {
   struct net_link *links;
   size_t n, room;
+  bool with_routes;
 };
 
 #define ROOM_FIRST 64u
@@ -106,8 +107,6 @@ static int on_found(void *arg, const struct nlmsghdr *message) {
 
 /* ---- public ---- */
 
-#define READ_TRIES 3
-
 static int compare(const void *a, const void *b) {
   const uint32_t x = ((const struct net_link *)a)->index, y = ((const struct net_link *)b)->index;
   return x < y ? -1 : x > y;
@@ -140,14 +139,15 @@ static int read_routes(int fd, struct list *list) {
   return err;
 }
 
+static int read_once(int fd, void *arg) {
+  struct list *list = arg;
+  int err = read_devices(fd, list);
+  return err || !list->with_routes ? err : read_routes(fd, list);
+}
+
 static int read_list(bool with_routes, struct net_link **ret_list, size_t *ret_n) {
-  struct list list = {0};
-  int fd TLX_AUTOCLOSE = netlink_open(NETLINK_ROUTE);
-  int err = fd < 0 ? fd : -EINTR;
-  for (unsigned tries = 0; err == -EINTR && tries < READ_TRIES; tries++) {
-    err = read_devices(fd, &list);
-    if (!err && with_routes) err = read_routes(fd, &list);
-  }
+  struct list list = {.with_routes = with_routes};
+  int err = netlink_read(NETLINK_ROUTE, read_once, &list);
   if (err) {
     free(list.links);
     return err;

@@ -13,6 +13,7 @@
 
 #define ANSWER_MAX (64u << 10)
 #define WAIT_S 2
+#define READ_TRIES 3
 
 int netlink_open(int protocol) {
   int fd TLX_AUTOCLOSE = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
@@ -76,6 +77,15 @@ int netlink_ask(int fd, struct netlink_request *request,
       if (done) return done > 0 ? 0 : done;
     }
   }
+}
+
+int netlink_read(int protocol, int (*once)(int fd, void *arg), void *arg) {
+  int err = -EINTR;
+  for (unsigned tries = 0; (err == -EINTR || err == -EBUSY) && tries < READ_TRIES; tries++) {
+    int fd TLX_AUTOCLOSE = netlink_open(protocol);
+    err = fd < 0 ? fd : once(fd, arg);
+  }
+  return err;
 }
 
 const void *netlink_find(const void *data, size_t len, uint16_t type, size_t *ret_len) {

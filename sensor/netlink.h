@@ -33,6 +33,11 @@ void netlink_add(struct netlink_request *request, uint16_t type, const void *dat
  * changed while it was read. */
 int netlink_ask(int fd, struct netlink_request *request,
                 int (*each)(void *arg, const struct nlmsghdr *message), void *arg);
+/* Reads what may change meanwhile: |once| asks its questions on |fd| and starts anew with each
+ * call. It is called again, three times in all, when it returns -EINTR or -EBUSY; each time with
+ * another socket, since an answer that is not read to its end keeps the former one busy. Errors of
+ * netlink_open, or what |once| returned last. */
+int netlink_read(int protocol, int (*once)(int fd, void *arg), void *arg);
 /* The attribute |type| of |len| bytes of attributes at |data|; NULL = there is none. Nested flags
  * are ignored. |ret_len| is the length of its payload, which is returned. Pure. */
 const void *netlink_find(const void *data, size_t len, uint16_t type, size_t *ret_len);

@@ -64,6 +64,15 @@ static bool is_held(const struct core_rule *rule) {
   return rule->result.reason == RULE_REASON_UNPROVED;
 }
 
+/* None that could be read: what cannot be read may be one. */
+static int judge_unreadable(const struct core *core) {
+  bool is_missed = !core->has_name;
+  for (size_t i = 0; i < core->n_rules; i++)
+    is_missed |= core->rules[i]->may_contain && !core->rules[i]->goes_without;
+  if (is_missed) tlx_error(RULE, "what is wanted cannot be read, and may be a containment");
+  return is_missed ? 1 : 0;
+}
+
 static int judge(const struct core *core) {
   const struct core_rule *rule = core_contain_rule(core);
   for (size_t i = 0; i < core->n_rules; i++) {
@@ -73,7 +82,7 @@ static int judge(const struct core *core) {
     tlx_warn(RULE, "rule=%s is not in force: %s %s", core->rules[i]->block.rule_id,
              rule_reason_word(result->reason), result->step);
   }
-  if (!rule) return 0;
+  if (!rule) return judge_unreadable(core);
   if (is_held(rule)) {
     tlx_notice(RULE, "the containment is in force; the running sensor will prove it");
     return 0;
@@ -101,11 +110,15 @@ int offline_restore(const char *state_folder, const char *cgroup, const char *bp
     tlx_notice(RULE, "root lifted all enforcement: nothing is put in force");
   } else if (desired) {
     offline.core->is_boot = true;
-    offline.core->net.has_lost = released && !released->is_hazard;
+    offline.core->net.has_lost = state_released_is_lost(released);
     if (released) offline.core->net.lost = released->name;
     if (released && released->is_hazard) offline.core->net.hazards = (1u << HAZARD_COUNT) - 1;
     core_pass(offline.core, desired);
     ret = judge(offline.core);
+  } else if (!err && state_desired_is_broken(offline.state)) {
+    ret = 1;
+    tlx_error(RULE,
+              "what is wanted on this host was damaged on its disk, and may be a containment");
   }
   offline_close(&offline);
   return ret;

@@ -161,7 +161,7 @@ static void on_link(void *arg, struct engine_link *ret_link) {
   const char *list[STATE_ADDRESSES_MAX];
   size_t n = list_addresses(sensor, list);
   int fd = sensor->uplink && !sensor->stopping ? uplink_socket(sensor->uplink) : -1;
-  ret_link->is_refused = sensor->uplink && uplink_state(sensor->uplink) == UPLINK_REFUSED;
+  ret_link->is_refused = state_is_refused(sensor->state);
   if (fd >= 0) ret_link->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
   for (size_t i = 0; i < n && ret_link->n_console < ENGINE_CONSOLE_MAX; i++) {
     struct sockaddr_in v4 = {.sin_family = AF_INET};
@@ -206,6 +206,11 @@ static void on_failed(void *arg) {
   enforcement_retry(sensor->enforcement);
 }
 
+/* A restart does not forget it: a revoked sensor never releases itself. */
+static void on_refusal(void *arg, bool is_refused) {
+  state_set_refused(((struct sensor *)arg)->state, is_refused);
+}
+
 static void on_beat_wanted(void *arg) {
   struct sensor *sensor = arg;
   if (!sensor->uplink || sensor->stopping) return;
@@ -240,6 +245,7 @@ static int start_uplink(struct sensor *sensor) {
       .fill = on_fill,
       .reply = on_reply,
       .failed = on_failed,
+      .refusal = on_refusal,
       .socket_made = on_socket_made,
       .arg = sensor,
   };

@@ -54,7 +54,7 @@ struct state {
   char *resolved[STATE_RESOLVED_MAX];
   size_t n_resolved;
   struct state_released released;
-  bool has_released;
+  bool has_released, is_refused, is_desired_broken;
   uint64_t audit_seq;
   uint8_t audit_hash[32];
   uint64_t console_wall_ms, time_saved_wall_ms;
@@ -105,6 +105,7 @@ static void pack_uplink(struct state *state, struct tlx_buf *buf) {
   uplink.audit_seq = state->audit_seq;
   uplink.audit_hash = (ProtobufCBinaryData){sizeof state->audit_hash, state->audit_hash};
   uplink.console_wall_ms = state->console_wall_ms;
+  uplink.refused = state->is_refused;
   state->time_saved_wall_ms = state->console_wall_ms;
   uint8_t *out = tlx_buf_reserve(buf, telovix__state__v1__uplink__get_packed_size(&uplink) + 1);
   if (out) buf->len += telovix__state__v1__uplink__pack(&uplink, out);
@@ -280,6 +281,7 @@ static int read_uplink(struct state *state, const struct tlx_buf *content) {
     if (uplink->audit_hash.len == sizeof state->audit_hash)
       state_set_audit_head(state, uplink->audit_seq, uplink->audit_hash.data);
     state->console_wall_ms = state->time_saved_wall_ms = uplink->console_wall_ms;
+    state->is_refused = uplink->refused;
   }
   if (uplink) telovix__state__v1__uplink__free_unpacked(uplink, NULL);
   return err;
@@ -335,12 +337,18 @@ static int read_released(struct state *state, const struct tlx_buf *content) {
   return err;
 }
 
+/* |ret_is_broken|: there is none that can be read, and there was one. */
 static int read_file(struct state *state, struct saved_file *file,
-                     int (*read)(struct state *state, const struct tlx_buf *content)) {
+                     int (*read)(struct state *state, const struct tlx_buf *content),
+                     bool *ret_is_broken) {
   struct tlx_buf content TLX_CLEANUP(tlx_buf_done) = {0};
   char *aside TLX_AUTOFREE = NULL;
+  if (asprintf(&aside, "%s.broken", file->path) < 0) return -ENOMEM;
   int err = tlx_file_read_private(file->path, FILE_MAX, &content);
-  if (err == -ENOENT) return 0;
+  if (err == -ENOENT) {
+    *ret_is_broken = access(aside, F_OK) == 0;
+    return 0;
+  }
   if (!err) {
     /* An empty message has no bytes, and the library wants a pointer. */
     tlx_buf_add_u8(&content, 0);
@@ -349,7 +357,7 @@ static int read_file(struct state *state, struct saved_file *file,
     err = read(state, &content);
   }
   if (err != TLX_E_MALFORMED && err != TLX_E_TOO_LARGE) return err;
-  if (asprintf(&aside, "%s.broken", file->path) < 0) return -ENOMEM;
+  *ret_is_broken = true;
   tlx_error(CORE, "%s cannot be read and is kept as %s", file->path, aside);
   return rename(file->path, aside) == 0 ? 0 : -errno;
 }
@@ -373,10 +381,13 @@ int state_open(const char *folder, uv_loop_t *loop, const struct tlx_clock *cloc
                     state->files[FILE_RELEASED].path
                 ? take_lock(lock, &state->lock_fd)
                 : -ENOMEM;
-  if (!err) err = read_file(state, &state->files[FILE_RESULTS], read_results);
-  if (!err) err = read_file(state, &state->files[FILE_UPLINK], read_uplink);
-  if (!err) err = read_file(state, &state->files[FILE_DESIRED], read_desired);
-  if (!err) err = read_file(state, &state->files[FILE_RELEASED], read_released);
+  bool is_broken = false;
+  if (!err) err = read_file(state, &state->files[FILE_RESULTS], read_results, &is_broken);
+  if (!err) err = read_file(state, &state->files[FILE_UPLINK], read_uplink, &is_broken);
+  if (!err) err = read_file(state, &state->files[FILE_RELEASED], read_released, &is_broken);
+  is_broken = false;
+  if (!err) err = read_file(state, &state->files[FILE_DESIRED], read_desired, &is_broken);
+  state->is_desired_broken = is_broken;
   state->files[FILE_RESULTS].dirty = state->files[FILE_UPLINK].dirty = false;
   if (err) {
     finish_close(state);
@@ -501,6 +512,16 @@ bool state_note_resolved(struct state *state, const char *address) {
   return true;
 }
 
+bool state_is_refused(const struct state *state) {
+  return state->is_refused;
+}
+
+void state_set_refused(struct state *state, bool is_refused) {
+  if (state->is_refused == is_refused) return;
+  state->is_refused = is_refused;
+  mark_dirty(state, FILE_UPLINK);
+}
+
 uint64_t state_audit_head(const struct state *state, uint8_t ret_hash[32]) {
   memcpy(ret_hash, state->audit_hash, sizeof state->audit_hash);
   return state->audit_seq;
@@ -536,6 +557,7 @@ void state_desired_put(struct state *state, struct desired *desired,
                        void (*saved)(void *arg, int err), void *arg) {
   desired_free(state->desired);
   state->desired = desired;
+  state->is_desired_broken = false;
   state->desired_saved = saved;
   state->desired_arg = arg;
   mark_dirty(state, FILE_DESIRED);
@@ -545,7 +567,15 @@ void state_desired_save_again(struct state *state) {
   if (state->desired) mark_dirty(state, FILE_DESIRED);
 }
 
+bool state_desired_is_broken(const struct state *state) {
+  return state->is_desired_broken;
+}
+
 /* ---- what was taken down ---- */
+
+bool state_released_is_lost(const struct state_released *released) {
+  return released && !released->is_lifted && !released->is_hazard;
+}
 
 const struct state_released *state_released(const struct state *state) {
   static const struct desired_name none;

@@ -55,6 +55,10 @@ bool state_set_addresses(struct state *state, char *const *list, size_t n);
 size_t state_resolved(const struct state *state, const char *const **ret_list);
 /* Puts |address| first. True when the list is another one now. */
 bool state_note_resolved(struct state *state, const char *address);
+/* Whether the Console refuses this sensor, as far as it was heard last. */
+bool state_is_refused(const struct state *state);
+/* Keeps it. */
+void state_set_refused(struct state *state, bool is_refused);
 /* Highest audit head seen; seq 0 = none. */
 uint64_t state_audit_head(const struct state *state, uint8_t ret_hash[32]);
 /* Keeps it, whatever was there: the caller compares. Written to disk within a second. */
@@ -76,6 +80,9 @@ void state_desired_put(struct state *state, struct desired *desired,
                        void (*saved)(void *arg, int err), void *arg);
 /* Writes it again, after a write that failed. */
 void state_desired_save_again(struct state *state);
+/* Whether there was one that could not be read, and none came since: what it wanted, nobody knows.
+ */
+bool state_desired_is_broken(const struct state *state);
 
 /* ---- what was taken down ---- */
 struct state_released {
@@ -87,6 +94,9 @@ struct state_released {
   char tty[64];
   uint64_t wall_ms;
 };
+/* Whether |released| (NULL = nothing was) says that the containment went by itself, for want of a
+ * Console. Pure. */
+bool state_released_is_lost(const struct state_released *released);
 /* What holds under the desired state that is kept; NULL = nothing was taken down, or another
  * desired state came since. Borrowed, valid until the next put. */
 const struct state_released *state_released(const struct state *state);

@@ -27,6 +27,7 @@ struct uplink {
   struct tlx_client_call *beat, *wake;
   enum uplink_state state;
   bool beat_again, was_connected, closing;
+  bool is_refused, knows_refusal; /* as of the last answer */
   uint64_t interval_ms, n_reconnects, last_beat_wall_ms;
   char last_error[600];
   unsigned n_open;
@@ -74,6 +75,14 @@ static void on_wake_timer(uv_timer_t *timer) {
 
 /* ---- heartbeat ---- */
 
+/* While it is tried again nobody knows anything new: what a refusal keeps in force stays. */
+static void note_refusal(struct uplink *uplink, bool is_refused) {
+  if (uplink->knows_refusal && uplink->is_refused == is_refused) return;
+  uplink->knows_refusal = true;
+  uplink->is_refused = is_refused;
+  if (uplink->options.refusal) uplink->options.refusal(uplink->options.arg, is_refused);
+}
+
 static void refused(struct uplink *uplink) {
   if (uplink->state != UPLINK_REFUSED)
     tlx_error(UPLINK,
@@ -81,6 +90,7 @@ static void refused(struct uplink *uplink) {
               "5 min or on SIGHUP: %s",
               uplink->last_error);
   uplink->state = UPLINK_REFUSED;
+  note_refusal(uplink, true);
   if (uplink->wake) tlx_client_call_cancel(uplink->wake);
   uv_timer_stop(&uplink->wake_timer);
   uv_timer_start(&uplink->beat_timer, on_beat_timer, REFUSED_RETRY_MS, 0);
@@ -101,6 +111,7 @@ static void on_beat_done(struct tlx_client_call *call, const struct tlx_status *
   if (uplink->closing) return;
   if (status->code == TLX_GRPC_OK) {
     uplink->state = UPLINK_CONNECTED;
+    note_refusal(uplink, false);
     uplink->last_error[0] = '\0';
     uplink->last_beat_wall_ms = tlx_wall_ms(uplink->options.clock);
     open_wake(uplink);

@@ -34,6 +34,10 @@ struct uplink_options {
   uint64_t (*reply)(void *arg, const Telovix__V1__HeartbeatReply *reply);
   /* It was not, or nobody knows. */
   void (*failed)(void *arg);
+  /* The Console refuses this sensor (401), or has accepted a heartbeat of it again: told whenever
+   * it is another one of these, and with the first answer. Neither a lost connection nor a new try
+   * changes it. NULL = nobody asks. */
+  void (*refusal)(void *arg, bool is_refused);
   /* Each new socket before its connect(2). */
   void (*socket_made)(void *arg, int fd);
   void *arg;

@@ -8,19 +8,37 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
+#include <uv.h>
 
 #include "net_bed.h"
 #include "rpc/pb_scan.h"
 #include "sensor/engine_rules.h"
 #include "sensor/net_addresses.h"
 #include "sensor/net_own.h"
+#include "sensor/offline.h"
 #include "sensor/probe.h"
+#include "sensor/state.h"
 #include "telovix/v1/policy.pb-c.h"
 
 /* The network part of a pass with the running kernel: what is told of a containment is what the
  * kernel does. The test's process is in the cgroup of the trial; the Console is the peer, in
  * another network namespace. */
+
+/* ---- what fails when a test wants it ---- */
+
+static bool no_addresses, no_attach;
+int __real_net_addresses_read(struct tlx_net_addr **ret_list, size_t *ret_n);
+int __wrap_net_addresses_read(struct tlx_net_addr **ret_list, size_t *ret_n);
+int __wrap_net_addresses_read(struct tlx_net_addr **ret_list, size_t *ret_n) {
+  return no_addresses ? -ETIMEDOUT : __real_net_addresses_read(ret_list, ret_n);
+}
+int __real_bpf_net_attach(struct bpf_net *net, char why[240]);
+int __wrap_bpf_net_attach(struct bpf_net *net, char why[240]);
+int __wrap_bpf_net_attach(struct bpf_net *net, char why[240]) {
+  return no_attach ? -ENOMEM : __real_bpf_net_attach(net, why);
+}
 
 struct world {
   struct net_bed bed;
@@ -79,6 +97,7 @@ struct want {
   const char *allow[4];
   unsigned n_allow, n_rules;
   bool release_when_lost, force;
+  bool has_strange_mode, is_garbage; /* nobody can read it */
 };
 
 static struct desired *make_desired(const struct want *want) {
@@ -100,10 +119,14 @@ static struct desired *make_desired(const struct want *want) {
                                   : TELOVIX__V1__ON_LOST_CONSOLE__ON_LOST_CONSOLE_KEEP;
     policy.rule_id = rule_id;
     policy.template_ = (char[]){"network-containment"};
-    policy.mode = TELOVIX__V1__RULE_MODE__RULE_MODE_ENFORCE;
+    policy.mode = want->has_strange_mode ? (Telovix__V1__RuleMode)9
+                                         : TELOVIX__V1__RULE_MODE__RULE_MODE_ENFORCE;
     policy.revision = (ProtobufCBinaryData){sizeof revision, revision};
     policy.network_containment = &contain;
-    tlx_pb_pack(&policy.base, &packed[i]);
+    if (want->is_garbage)
+      tlx_buf_add_text(&packed[i], "\x0a\x7fgarbage");
+    else
+      tlx_pb_pack(&policy.base, &packed[i]);
     bytes[i] = (struct tlx_bytes){packed[i].data, packed[i].len};
   }
   desired_digest(bytes, want->n_rules, name.digest);
@@ -386,4 +409,173 @@ Test(contain, the_proof_finds_a_dead_hook, .fini = end) {
   cr_expect_eq(probe_judge(&probe, TLX_NET_ENFORCE, true, why, sizeof why), PROBE_LEAKS, "%s", why);
   cr_expect_eq(probe.families[0].own.outcome, PROBE_PASSED);
   cr_expect_eq(probe.families[0].tcp.outcome, PROBE_PASSED);
+}
+
+/* ---- nothing loosens by accident ---- */
+
+static const struct want strange_allow = {.n_rules = 1, .n_allow = 1, .allow = {"sideways:10/8"}},
+                         strange_mode = {.n_rules = 1, .has_strange_mode = true},
+                         garbage = {.n_rules = 1, .is_garbage = true};
+
+/* A successor that cannot go on yet: what it found is not its to take down. */
+Test(contain, what_fails_after_a_restart_leaves_it_in_force, .fini = end) {
+  char path[256];
+  begin();
+  link_to(NET_PEER4);
+  contain(&plain);
+  close_core();
+  open_core();
+  link_to(NET_PEER4);
+  no_addresses = true;
+  cr_expect_eq(pass(&plain)->reason, RULE_REASON_STEP_FAILED);
+  cr_expect_eq(pass(NULL)->reason, RULE_REASON_STEP_FAILED);
+  cr_expect_eq(talk(NET_PEER4), -EPERM, "addresses cannot be read");
+  no_addresses = false;
+  /* Maps that cannot be adopted, and programs that cannot be loaded beside the former ones. */
+  snprintf(path, sizeof path, "%s/net-1/cfgs", world.bed.bed.pins);
+  cr_assert_eq(unlink(path), 0);
+  no_attach = true;
+  for (unsigned i = 0; i < 2; i++) {
+    cr_expect_eq(pass(NULL)->reason, RULE_REASON_STEP_FAILED);
+    cr_expect_eq(talk(NET_PEER4), -EPERM, "programs cannot be loaded");
+  }
+  no_attach = false;
+  cr_expect_eq(pass(NULL)->state, RULE_PARTIAL, "%s %s", world.core->rules[0]->result.step,
+               world.core->net.proof);
+  cr_expect_eq(talk(NET_PEER4), -EPERM);
+  pass(&nothing);
+  cr_expect_not(has_pins());
+  cr_expect_eq(talk(NET_PEER4), 0);
+  /* What this process began and could not end goes. */
+  no_attach = true;
+  cr_expect_eq(pass(&plain)->reason, RULE_REASON_STEP_FAILED);
+  cr_expect_not(has_pins());
+  no_attach = false;
+}
+
+/* Of another version, before ours is in force, and when nothing shall be. */
+Test(contain, pins_of_another_version_count, .fini = end) {
+  char ours[256], others[256];
+  begin();
+  snprintf(ours, sizeof ours, "%s/net-%d", world.bed.bed.pins, TLX_NET_ABI_VERSION);
+  snprintf(others, sizeof others, "%s/net-99", world.bed.bed.pins);
+  link_to(NET_PEER4);
+  contain(&plain);
+  close_core();
+  cr_assert_eq(rename(ours, others), 0, "%s", strerror(errno));
+  open_core();
+  link_to(NET_PEER4);
+  no_attach = true;
+  cr_expect_eq(pass(&plain)->reason, RULE_REASON_STEP_FAILED);
+  cr_expect_eq(access(others, F_OK), 0, "they hold until ours do");
+  cr_expect_eq(talk(NET_PEER4), -EPERM);
+  no_attach = false;
+  cr_expect_eq(pass(NULL)->state, RULE_PARTIAL, "%s", world.core->rules[0]->result.step);
+  cr_expect_neq(access(others, F_OK), 0);
+  cr_expect_eq(talk(NET_PEER4), -EPERM);
+  close_core();
+  cr_assert_eq(rename(ours, others), 0, "%s", strerror(errno));
+  open_core();
+  pass(&nothing);
+  cr_expect(world.core->net.is_settled);
+  cr_expect_neq(access(others, F_OK), 0);
+  /* The kernel clears up in its own time. */
+  while (talk(NET_PEER4) != 0)
+    usleep(10000);
+}
+
+Test(contain, what_cannot_be_read_takes_nothing_off, .fini = end) {
+  const struct want *const unreadable[] = {&strange_allow, &strange_mode, &garbage};
+  begin();
+  link_to(NET_PEER4);
+  contain(&plain);
+  for (size_t i = 0; i < 3; i++) {
+    cr_expect_neq(pass(unreadable[i])->state, RULE_PARTIAL, "%zu", i);
+    cr_expect(world.core->net.is_settled);
+    cr_expect_eq(talk(NET_PEER4), -EPERM, "%zu", i);
+    /* And it is looked after. */
+    switch_off();
+    cr_expect_eq(talk(NET_PEER4), 0);
+    pass(NULL);
+    cr_expect(world.core->net.wants_again);
+    pass(NULL);
+    cr_expect_eq(talk(NET_PEER4), -EPERM, "%zu", i);
+  }
+  for (size_t i = 0; i < 3; i++) {
+    close_core();
+    open_core();
+    link_to(NET_PEER4);
+    pass(unreadable[i]);
+    cr_expect_eq(talk(NET_PEER4), -EPERM, "a successor: %zu", i);
+  }
+  pass(&nothing);
+  cr_expect_not(has_pins());
+  cr_expect_eq(talk(NET_PEER4), 0);
+  pass(&strange_allow);
+  cr_expect_eq(talk(NET_PEER4), 0, "and it puts nothing up");
+}
+
+/* The state as a running sensor leaves it, then what a boot makes of it. */
+static int restore(const struct want *want) {
+  struct state *state = NULL;
+  uv_loop_t loop;
+  cr_assert_eq(uv_loop_init(&loop), 0);
+  cr_assert_eq(state_open(world.bed.bed.folder, &loop, &world.clock.clock, &state), 0);
+  state_desired_put(state, make_desired(want), NULL, NULL);
+  state_close(state, NULL, NULL);
+  uv_run(&loop, UV_RUN_DEFAULT);
+  cr_assert_eq(uv_loop_close(&loop), 0);
+  return offline_restore(world.bed.bed.folder, world.bed.bed.cgroup, world.bed.bed.bpffs);
+}
+
+Test(contain, a_boot_fails_for_what_cannot_be_read, .fini = end) {
+  struct want goes_without = strange_allow;
+  begin();
+  close_core();
+  cr_expect_eq(restore(&nothing), 0);
+  cr_expect_eq(restore(&strange_allow), 1);
+  cr_expect_eq(restore(&strange_mode), 1);
+  cr_expect_eq(restore(&garbage), 1);
+  goes_without.release_when_lost = true;
+  cr_expect_eq(restore(&goes_without), 0, "its rule says to go without");
+  cr_expect_eq(talk(NET_PEER4), 0);
+  cr_expect_eq(restore(&plain), 0);
+  cr_expect_eq(talk(NET_PEER4), -EPERM);
+  open_core();
+}
+
+Test(contain, one_that_refuses_us_is_not_lost, .fini = end) {
+  begin();
+  struct want want = {.n_rules = 1, .release_when_lost = true};
+  link_to("10.77.0.77");
+  contain(&want);
+  world.core->link.is_refused = true;
+  tlx_clock_fake_advance(&world.clock, 3600 * 1000);
+  cr_expect_eq(pass(NULL)->reason, RULE_REASON_CONSOLE_SILENT);
+  cr_expect_eq(talk(NET_PEER4), -EPERM);
+}
+
+Test(contain, a_containment_after_a_release_that_failed, .fini = end) {
+  char inner[256], outer[256];
+  begin();
+  link_to(NET_PEER4);
+  contain(&plain);
+  /* A pin folder that cannot be emptied. */
+  snprintf(outer, sizeof outer, "%s/net-1/x", world.bed.bed.pins);
+  snprintf(inner, sizeof inner, "%s/y", outer);
+  cr_assert(mkdir(outer, 0700) == 0 && mkdir(inner, 0700) == 0, "%s", strerror(errno));
+  for (unsigned i = 0; i < 2; i++) {
+    pass(&nothing);
+    cr_expect_not(world.core->net.is_settled);
+    cr_expect_eq(talk(NET_PEER4), 0);
+  }
+  const struct rule_result *result = pass(&plain);
+  cr_expect_eq(result->state, RULE_PARTIAL, "%s %s", rule_reason_word(result->reason),
+               result->step);
+  cr_expect_eq(talk(NET_PEER4), -EPERM);
+  cr_assert(rmdir(inner) == 0 && rmdir(outer) == 0);
+  pass(&nothing);
+  cr_expect(world.core->net.is_settled);
+  cr_expect_not(has_pins());
+  cr_expect_eq(talk(NET_PEER4), 0);
 }

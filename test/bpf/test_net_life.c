@@ -439,6 +439,25 @@ Test(net_life, a_map_that_somebody_froze) {
   expect_succession();
 }
 
+/* Ours attach beside them and let everything through until they have a configuration. */
+Test(net_life, links_of_another_version) {
+  char ours[192], others[192];
+  bool adopted = true;
+  snprintf(ours, sizeof ours, "%s/net-%d", bed.bed.pins, TLX_NET_ABI_VERSION);
+  snprintf(others, sizeof others, "%s/net-99", bed.bed.pins);
+  net_bed_publish(&bed, TLX_NET_ENFORCE, NULL);
+  forget();
+  cr_assert_eq(rename(ours, others), 0, "%s", strerror(errno));
+  bed.net = net_bed_open(&bed, false, &adopted);
+  cr_expect_not(adopted);
+  attach();
+  cr_expect_eq(access(others, F_OK), 0, "they are all that holds");
+  cr_expect(is_held());
+  net_bed_publish(&bed, TLX_NET_ENFORCE, NULL);
+  cr_expect_neq(access(others, F_OK), 0);
+  cr_expect(is_held());
+}
+
 /* ---- kill -9 ---- */
 
 /* A process that attaches and publishes over and over is killed somewhere; what held before holds,

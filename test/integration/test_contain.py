@@ -158,16 +158,18 @@ def test_nothing_to_change(hosts):
     reply = release(hosts, host)
     assert (reply.notice, reply.unchanged, reply.HasField("rule")) == ("sensor is not in containment", "not_contained", False)
     rule = contain(hosts, host, allow=[ENTRY, OTHER_ENTRY]).rule
-    for fields in ({}, {"allow": [OTHER_ENTRY, ENTRY]}, {"allow": [ENTRY, OTHER_ENTRY, ENTRY], "on_lost_console": KEEP},
-                   {"force": True}):
+    for fields in ({"allow": [OTHER_ENTRY, ENTRY]}, {"allow": [ENTRY, OTHER_ENTRY, ENTRY], "on_lost_console": KEEP},
+                   {"allow": [ENTRY, OTHER_ENTRY], "force": True}):
         reply = contain(hosts, host, **fields)
         assert (reply.notice, reply.unchanged) == ("sensor is already in containment", "already_contained")
         assert reply.rule.rule_id == rule.rule_id and list(reply.rule.allow) == [ENTRY, OTHER_ENTRY]
-    sentence, _ = refused(grpc.StatusCode.FAILED_PRECONDITION, "other_allow_list",
-                          lambda: contain(hosts, host, allow=[ENTRY]))
-    assert f"allow {rule.node_name} set" in sentence
+    # No entry asks for the template's alone, here none: who asks for nothing is not told that nothing gets through.
+    for allow in ([ENTRY], []):
+        sentence, _ = refused(grpc.StatusCode.FAILED_PRECONDITION, "other_allow_list",
+                              lambda allow=allow: contain(hosts, host, allow=allow))
+        assert f"allow {rule.node_name} set" in sentence
     refused(grpc.StatusCode.FAILED_PRECONDITION, "other_on_lost_console",
-            lambda: contain(hosts, host, on_lost_console=RELEASE))
+            lambda: contain(hosts, host, allow=[ENTRY, OTHER_ENTRY], on_lost_console=RELEASE))
     assert sensor(hosts, host).desired.generation == 1
     release(hosts, host)
     reply = release(hosts, host)
@@ -178,7 +180,7 @@ def test_nothing_to_change(hosts):
     again = contain(hosts, host).rule
     assert again.rule_id != rule.rule_id
     expect(hosts, host, True, S_PENDING)
-    assert [ok for ok, _ in actions(hosts, host, "sensor_contained")] == [True, False, False, True]
+    assert [ok for ok, _ in actions(hosts, host, "sensor_contained")] == [True, False, False, False, True]
 
 
 def test_the_template(templated):
@@ -586,7 +588,10 @@ def test_cli_waits_for_the_end(hosts):
         result = ctl("contain", node, "--allow", ENTRY, "--wait", "--timeout", "20s")
         assert last(result).startswith(f"contained: {node} is cut off from the network, proved by the host, "), result.stdout
         assert " ms after the " in last(result) and last(result).endswith("[trial scope /trial]")
-        assert "sensor is already in containment" in ctl("contain", node).stdout
+        assert f"\nLet through: {ENTRY}\n" in "\n" + result.stdout
+        result = ctl("contain", node, "--wait", check=False)
+        assert result.returncode == 1 and "other_allow_list" in result.stderr and result.stdout == ""
+        assert "sensor is already in containment" in ctl("contain", node, "--allow", ENTRY).stdout
         assert ctl("allow", node, "list").stdout == ENTRY + "\n"
         shown = ctl("sensors", "get", node).stdout
         assert "\ncontainment    desired yes | observed contained [trial scope /trial]\n" in shown, shown
@@ -607,11 +612,11 @@ def test_cli_waits_for_the_end(hosts):
         assert last(result).startswith("partial: ")
     with Beating(host, FAILED, reason="attach", detail="the cgroup root is not there"):
         ctl("allow", node, "set", ENTRY)
-        result = ctl("contain", node, "--wait", "--accept-partial", "--timeout", "20s", check=False)
+        result = ctl("contain", node, "--allow", ENTRY, "--wait", "--accept-partial", "--timeout", "20s", check=False)
         assert result.returncode == 1 and "the cgroup root is not there" in last(result)
     with Beating(host, UNKNOWN, reason="drift", detail="a link was detached"):
         ctl("allow", node, "set", OTHER_ENTRY)
-        result = ctl("contain", node, "--wait", "--timeout", "1s", check=False)
+        result = ctl("contain", node, "--allow", OTHER_ENTRY, "--wait", "--timeout", "1s", check=False)
         assert result.returncode == 3 and "unknown, drift" in result.stderr, result.stderr
 
 

@@ -167,3 +167,46 @@ def test_a_hazard_refuses_it_also_at_boot(fleet):
     sensor.stop()
     assert scoped(sensor, "restore").returncode == 0
     assert not is_cut(sensor)
+
+
+def test_a_hazard_that_went_is_no_lost_console(fleet):
+    """What refused it is gone at the next start: then it is put up, and not taken for one that released itself."""
+    fleet.start_console()
+    sensor = fleet.start_sensor("web-1")
+    sensor.stop()
+    result = fleet.ctl("contain", "web-1", check=False)
+    assert result.returncode == 0, result.stderr
+    hazardous = {"TELOVIX_TEST_HAZARDS": "network_root"}
+    sensor = fleet.start_sensor("web-1", sensor.state, sensor.cgroup, bpffs=sensor.bpffs, env=hazardous)
+    wait_for(lambda: [rule["reason"] for rule in status(sensor)["rules"]] == ["hazard"], "the hazard refuses it")
+    wait_for((sensor.state / "released").exists, "and that is kept for a boot")
+    assert not is_cut(sensor)
+    sensor.stop()
+    sensor = fleet.restart_sensor(sensor)
+    wait_for(lambda: [rule["state"] for rule in status(sensor)["rules"]] not in ([], ["pending"]), "it was tried")
+    (rule,) = status(sensor)["rules"]
+    if rule["reason"] == "no_enforcement":
+        pytest.skip(rule["step"])
+    assert rule["state"] == "partial", rule
+    assert is_cut(sensor)
+
+
+def test_restore_fails_when_what_is_wanted_was_damaged(contained):
+    sensor = contained.node
+    sensor.stop()
+    contained.console.stop()
+    empty(sensor.bpffs)
+    wanted = sensor.state / "desired"
+    wanted.write_bytes(wanted.read_bytes()[:-3])
+    for _ in range(2):  # it is put aside by the first
+        result = scoped(sensor, "restore")
+        assert result.returncode == 1 and "damaged" in result.stderr, result.stderr
+    # The Console tells it again, and a boot is as it was.
+    contained.start_console()
+    sensor = contained.restart_sensor(sensor)
+    wait_for(lambda: is_cut(sensor), "the Console's word is in force")
+    wait_for(wanted.exists, "and on disk")
+    sensor.stop()
+    empty(sensor.bpffs)
+    result = scoped(sensor, "restore")
+    assert result.returncode == 0 and is_cut(sensor), result.stderr

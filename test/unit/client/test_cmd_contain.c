@@ -53,6 +53,8 @@ Test(cmd_contain, every_end) {
       cr_assert(strstr(last, " ms after the command"), "how long is missing: %s", last);
       cr_assert_str_empty(result.err, "progress is for terminals: %s", result.err);
     }
+  CTL("contain", "2", "--wait", "--allow", "in:10.0.0.0/8");
+  cr_assert(strncmp(result.out, "Let through: in:10.0.0.0/8\n", 27) == 0, "%s", result.out);
   CTL("contain", "3", "--wait");
   cr_assert(strstr(result.out, "gap          copy: a copy runs\n"), "%s", result.out);
   fake_console_stop(&console);
@@ -72,7 +74,7 @@ Test(cmd_contain, no_end_in_time) {
     cr_assert_eq(result.status, 3, "%s: %d %s", cases[i][0], result.status, result.err);
     cr_assert(strstr(result.err, cases[i][1]), "%s", result.err);
     cr_assert(strstr(result.err, "repeat it with --request-id my-id"), "%s", result.err);
-    cr_assert_str_empty(result.out);
+    cr_assert_str_eq(result.out, "Let through: nothing\n", "it is stored");
   }
   cr_assert_eq(CTL("contain", "7", "--wait", "--timeout", "20s"), 1);
   cr_assert(strstr(result.err, "ABORTED rule_overtaken"), "released meanwhile: %s", result.err);

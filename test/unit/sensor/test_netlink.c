@@ -74,3 +74,37 @@ Test(netlink, questions) {
   cr_expect_eq(netlink_ask(fd, &request, count, &n), -ENODEV);
   close(fd);
 }
+
+struct reading {
+  int errs[4];
+  unsigned n;
+  uint64_t cookies[4];
+};
+
+static int read_once(int fd, void *arg) {
+  struct reading *reading = arg;
+  socklen_t len = sizeof reading->cookies[0];
+  cr_assert_lt(reading->n, 4u);
+  cr_assert_eq(getsockopt(fd, SOL_SOCKET, SO_COOKIE, &reading->cookies[reading->n], &len), 0);
+  return reading->errs[reading->n++];
+}
+
+/* A dump that was left in its middle keeps its socket busy: each try has its own. */
+Test(netlink, a_reading_is_tried_anew) {
+  static const struct {
+    int errs[4], err;
+    unsigned n;
+  } cases[] = {{{0}, 0, 1},
+               {{-EINTR, 0}, 0, 2},
+               {{-EBUSY, -EINTR, 0}, 0, 3},
+               {{-EINTR, -EINTR, -EBUSY}, -EBUSY, 3},
+               {{-ENODEV, 0}, -ENODEV, 1}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct reading reading = {0};
+    memcpy(reading.errs, cases[i].errs, sizeof reading.errs);
+    cr_expect_eq(netlink_read(NETLINK_ROUTE, read_once, &reading), cases[i].err, "%zu", i);
+    cr_expect_eq(reading.n, cases[i].n, "%zu: %u", i, reading.n);
+    for (unsigned k = 1; k < reading.n; k++)
+      cr_expect_neq(reading.cookies[k], reading.cookies[k - 1], "%zu: the same socket", i);
+  }
+}

@@ -385,3 +385,59 @@ Test(state, certificate_time) {
   cr_assert_not(state_is_saved(world.state));
   world_done(&world);
 }
+
+/* ---- what a boot must not take for nothing ---- */
+
+static void put_desired(struct world *world) {
+  struct desired_name name = {.generation = 1};
+  struct desired *desired = NULL;
+  desired_digest(NULL, 0, name.digest);
+  cr_assert_eq(desired_new(&name, NULL, 0, &desired), 0);
+  state_desired_put(world->state, desired, NULL, NULL);
+  save(world);
+}
+
+Test(state, a_damaged_desired_state_is_not_forgotten) {
+  struct world world;
+  world_init(&world);
+  cr_assert_not(state_desired_is_broken(world.state), "there was none");
+  put_desired(&world);
+  reopen(&world);
+  cr_assert_not(state_desired_is_broken(world.state));
+  expect_aside(&world, "desired", "garbage", 7);
+  cr_assert_null(state_desired(world.state));
+  cr_assert(state_desired_is_broken(world.state));
+  reopen(&world);
+  cr_assert(state_desired_is_broken(world.state), "nor at the next start");
+  put_desired(&world);
+  cr_assert_not(state_desired_is_broken(world.state));
+  reopen(&world);
+  cr_assert_not(state_desired_is_broken(world.state));
+  /* Another file says nothing about it. */
+  expect_aside(&world, "released", "garbage", 7);
+  cr_assert_not(state_desired_is_broken(world.state));
+  world_done(&world);
+}
+
+Test(state, a_refusal_outlives_a_restart) {
+  struct world world;
+  world_init(&world);
+  cr_assert_not(state_is_refused(world.state));
+  state_set_refused(world.state, true);
+  reopen(&world);
+  cr_assert(state_is_refused(world.state));
+  state_set_refused(world.state, false);
+  reopen(&world);
+  cr_assert_not(state_is_refused(world.state));
+  world_done(&world);
+}
+
+Test(state, who_is_lost) {
+  struct state_released released = {0};
+  cr_assert_not(state_released_is_lost(NULL));
+  cr_assert(state_released_is_lost(&released));
+  released.is_hazard = true;
+  cr_assert_not(state_released_is_lost(&released));
+  released = (struct state_released){.is_lifted = true};
+  cr_assert_not(state_released_is_lost(&released));
+}
