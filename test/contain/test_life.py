@@ -699,7 +699,7 @@ def test_a_device_in_another_namespace_is_a_gap(free):
     if not bed.whole_host:
         pytest.skip("a trial has no programs on devices: its gap packet_socket says so")
     bed.contain()
-    bed.inside.shell("ip netns add away && ip link add card type bond && ip link set card netns away")
+    bed.inside.shell("ip netns add away && ip -n away link add card type bond")
     try:
         wait_for(lambda: bed.gaps() == {"device_elsewhere"} and bed.containment() == "partial", "it is told")
         assert "device_elsewhere" in documented_gaps()
