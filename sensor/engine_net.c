@@ -34,7 +34,7 @@
 
 /* A former process left something, maybe of another version, or we did. */
 static bool has_pins(const struct core *core) {
-  return bpf_pin_has_numbered(core->pin_folder, "net-");
+  return bpf_pin_has_numbered(core->pin_folder, "net-", -1);
 }
 
 static bool has_link(const struct net_link *links, size_t n, uint32_t index) {
