@@ -28,7 +28,8 @@ static const enum bpf_attach_type attach_types[BPF_NET_CGROUP_PROGS] = {
     [BPF_NET_PROG_CONNECT4] = BPF_CGROUP_INET4_CONNECT,
     [BPF_NET_PROG_CONNECT6] = BPF_CGROUP_INET6_CONNECT,
     [BPF_NET_PROG_SENDMSG4] = BPF_CGROUP_UDP4_SENDMSG,
-    [BPF_NET_PROG_SENDMSG6] = BPF_CGROUP_UDP6_SENDMSG};
+    [BPF_NET_PROG_SENDMSG6] = BPF_CGROUP_UDP6_SENDMSG,
+    [BPF_NET_PROG_SETSOCKOPT] = BPF_CGROUP_SETSOCKOPT};
 
 const char *bpf_net_layer_word(enum bpf_net_layer layer) {
   static const char *const words[BPF_NET_LAYER_COUNT] = {
@@ -338,6 +339,7 @@ int bpf_net_attach(struct bpf_net *net, char why[240]) {
     return err;
   }
   (void)attach_layer(net, BPF_NET_LAYER_CONNECT, BPF_NET_PROG_CONNECT4, BPF_NET_PROG_SENDMSG6);
+  (void)attach_layer(net, BPF_NET_LAYER_OPTIONS, BPF_NET_PROG_SETSOCKOPT, BPF_NET_PROG_SETSOCKOPT);
   net->layers &= ~(1u << BPF_NET_LAYER_TC);
   if (!net->whole_host) {
     snprintf(net->layer_why[BPF_NET_LAYER_TC], 240,

@@ -27,7 +27,8 @@ struct bpf_net_options {
 #define BPF_NET_LAYER_MAP(X)                                                                       \
   X(CGROUP_SKB, "cgroup_skb") /* packets of sockets; without it nothing is contained */            \
   X(CONNECT, "connect")       /* errors at once */                                                 \
-  X(TC, "tc")                 /* raw frames, forwarded traffic, on every uplink */
+  X(TC, "tc")                 /* raw frames, forwarded traffic, on every uplink */                 \
+  X(OPTIONS, "setsockopt")    /* no way past tc */
 enum bpf_net_layer {
 #define X(name, word) BPF_NET_LAYER_##name,
   BPF_NET_LAYER_MAP(X)

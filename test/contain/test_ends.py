@@ -60,7 +60,7 @@ def other_build():
 def tags(bed):
     """Of the programs in the links of the cgroup."""
     found = {}
-    for link in ("skb_out", "skb_in", "connect4", "connect6", "sendmsg4", "sendmsg6"):
+    for link in ("skb_out", "skb_in", "connect4", "connect6", "sendmsg4", "sendmsg6", "setsockopt"):
         link_info = json.loads(bed.inside.shell(f"bpftool -j link show pinned {bed.bpffs}/telovix/net-1/{link}"))
         found[link] = json.loads(bed.inside.shell(f"bpftool -j prog show id {link_info['prog_id']}"))["tag"]
     return found
