@@ -200,6 +200,7 @@ int bpf_net_open(const struct bpf_net_options *options, char why[240], bool *ret
     err = make_maps(net, why);
   }
   if (err) goto fail;
+  net->has_others = bpf_pin_has_numbered(net->pin_folder, "net-", TLX_NET_ABI_VERSION);
   *ret_adopted = net->maps_pinned && n == 2;
   *ret_net = net;
   return 0;

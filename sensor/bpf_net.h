@@ -58,7 +58,8 @@ int bpf_net_remove(struct bpf_net *net);
 /* Attaches tc (tcx where the kernel has it) to |ifindex|, of this process's network namespace;
  * again is fine. With words in |why|: -EOPNOTSUPP (a trial's cgroup, no programs for devices, or a
  * link layer that they cannot read), -ENODEV, -EINVAL (loopback), -EAGAIN (links of a former
- * process whose maps could not be adopted go on until bpf_net_publish), another negative errno: it
+ * process whose maps could not be adopted, or filters of another version, go on until
+ * bpf_net_publish), another negative errno: it
  * may be attached one way and is to be counted as not covered. */
 int bpf_net_link_add(struct bpf_net *net, uint32_t ifindex, char why[240]);
 /* Forgets a device that is gone. */

@@ -37,7 +37,7 @@
 
 /* A former process left something, maybe of another version, or we did. */
 static bool has_pins(const struct core *core) {
-  return bpf_pin_has_numbered(core->pin_folder, "net-");
+  return bpf_pin_has_numbered(core->pin_folder, "net-", -1);
 }
 
 static int read_surroundings(struct core_net *net) {
