@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Holds the sockets of a contained host: their packets, and their calls.
  *
- * - Hooks: cgroup_skb in and out, connect4/6, sendmsg4/6, on the root cgroup (or on the cgroup of a
- * trial).
+ * - Hooks: cgroup_skb in and out, connect4/6, sendmsg4/6, setsockopt, on the root cgroup (or on the
+ * cgroup of a trial).
  * - Denied: every IP packet of every socket, in and out, new or established, in every network
  * namespace, but for loopback (device 1), the sensor's own socket, what net_always.bpf.h names, and
  * the allow list. The sender gets EPERM where the kernel has a way to say it. connect and sendmsg
  * are refused at once in the host's namespace, where the local addresses are known. Elsewhere they
  * are not: connections of TCP get a short user time-out and die of the dropped SYN, datagrams get
- * their EPERM from the packet hook.
+ * their EPERM from the packet hook. The options that let a packet socket send behind the programs
+ * of devices, and those that every socket of XDP needs, are refused.
  * - Not denied: what no socket of IP sends. That is packet sockets, forwarded traffic, and RSTs and
- * time-wait ACKs of IPv6: net_tc.bpf.c. AF_XDP and drivers in user space pass by both.
+ * time-wait ACKs of IPv6: net_tc.bpf.c. Sockets of XDP that were made before, options that a 32-bit
+ * process sets (the kernel does not ask for those), and drivers in user space pass by both; the
+ * sensor looks for them.
  * - On failure it is closed: a packet that cannot be read, or an allow list that is not there, is
  * denied. Without a configuration it is open, as before the first order; the sensor's verification
  * and its proof find that. */
@@ -138,5 +141,40 @@ int tlx_sendmsg4(struct bpf_sock_addr *ctx) {
 SEC("cgroup/sendmsg6")
 int tlx_sendmsg6(struct bpf_sock_addr *ctx) {
   if (tlx_call6_stops(ctx, TLX_NET_AT_SENDMSG)) return 0;
+  return 1;
+}
+
+/* ---- options ---- */
+
+/* linux/socket.h, linux/if_packet.h. */
+#define TLX_SOL_PACKET 263
+#define TLX_SOL_XDP 283
+#define TLX_PACKET_QDISC_BYPASS 20
+/* What the kernel shows of a value at least: a page. */
+#define TLX_OPTION_SHOWN 4096
+
+/* True: it is refused, whatever the value: nobody needs to say that he does not want it. */
+static __always_inline bool tlx_option_stops(const struct bpf_sockopt *ctx) {
+  if (ctx->level != TLX_SOL_XDP &&
+      (ctx->level != TLX_SOL_PACKET || ctx->optname != TLX_PACKET_QDISC_BYPASS))
+    return false;
+  const struct tlx_net_cfg *cfg = tlx_net_now();
+  struct tlx_net_stats *totals = tlx_net_totals();
+  if (!cfg || !totals) return false;
+  TLX_ADD(totals->seen[TLX_NET_AT_OPTION]);
+  if (cfg->mode != TLX_NET_ENFORCE) {
+    TLX_ADD(totals->would[TLX_NET_AT_OPTION]);
+    return false;
+  }
+  TLX_ADD(totals->denied[TLX_NET_AT_OPTION]);
+  return true;
+}
+
+SEC("cgroup/setsockopt")
+int tlx_setsockopt(struct bpf_sockopt *ctx) {
+  if (tlx_option_stops(ctx)) return 0;
+  /* Of a longer value only the head is here; the kernel takes it as it came if we say 0, and
+   * refuses it otherwise. */
+  if (ctx->optlen > TLX_OPTION_SHOWN) ctx->optlen = 0;
   return 1;
 }

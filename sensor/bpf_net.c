@@ -28,7 +28,8 @@ static const enum bpf_attach_type attach_types[BPF_NET_CGROUP_PROGS] = {
     [BPF_NET_PROG_CONNECT4] = BPF_CGROUP_INET4_CONNECT,
     [BPF_NET_PROG_CONNECT6] = BPF_CGROUP_INET6_CONNECT,
     [BPF_NET_PROG_SENDMSG4] = BPF_CGROUP_UDP4_SENDMSG,
-    [BPF_NET_PROG_SENDMSG6] = BPF_CGROUP_UDP6_SENDMSG};
+    [BPF_NET_PROG_SENDMSG6] = BPF_CGROUP_UDP6_SENDMSG,
+    [BPF_NET_PROG_SETSOCKOPT] = BPF_CGROUP_SETSOCKOPT};
 
 const char *bpf_net_layer_word(enum bpf_net_layer layer) {
   static const char *const words[BPF_NET_LAYER_COUNT] = {
@@ -199,6 +200,7 @@ int bpf_net_open(const struct bpf_net_options *options, char why[240], bool *ret
     err = make_maps(net, why);
   }
   if (err) goto fail;
+  net->has_others = bpf_pin_has_numbered(net->pin_folder, "net-", TLX_NET_ABI_VERSION);
   *ret_adopted = net->maps_pinned && n == 2;
   *ret_net = net;
   return 0;
@@ -337,6 +339,7 @@ int bpf_net_attach(struct bpf_net *net, char why[240]) {
     return err;
   }
   (void)attach_layer(net, BPF_NET_LAYER_CONNECT, BPF_NET_PROG_CONNECT4, BPF_NET_PROG_SENDMSG6);
+  (void)attach_layer(net, BPF_NET_LAYER_OPTIONS, BPF_NET_PROG_SETSOCKOPT, BPF_NET_PROG_SETSOCKOPT);
   net->layers &= ~(1u << BPF_NET_LAYER_TC);
   if (!net->whole_host) {
     snprintf(net->layer_why[BPF_NET_LAYER_TC], 240,

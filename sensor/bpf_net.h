@@ -27,7 +27,8 @@ struct bpf_net_options {
 #define BPF_NET_LAYER_MAP(X)                                                                       \
   X(CGROUP_SKB, "cgroup_skb") /* packets of sockets; without it nothing is contained */            \
   X(CONNECT, "connect")       /* errors at once */                                                 \
-  X(TC, "tc")                 /* raw frames, forwarded traffic, on every uplink */
+  X(TC, "tc")                 /* raw frames, forwarded traffic, on every uplink */                 \
+  X(OPTIONS, "setsockopt")    /* no way past tc */
 enum bpf_net_layer {
 #define X(name, word) BPF_NET_LAYER_##name,
   BPF_NET_LAYER_MAP(X)
@@ -57,7 +58,8 @@ int bpf_net_remove(struct bpf_net *net);
 /* Attaches tc (tcx where the kernel has it) to |ifindex|, of this process's network namespace;
  * again is fine. With words in |why|: -EOPNOTSUPP (a trial's cgroup, no programs for devices, or a
  * link layer that they cannot read), -ENODEV, -EINVAL (loopback), -EAGAIN (links of a former
- * process whose maps could not be adopted go on until bpf_net_publish), another negative errno: it
+ * process whose maps could not be adopted, or filters of another version, go on until
+ * bpf_net_publish), another negative errno: it
  * may be attached one way and is to be counted as not covered. */
 int bpf_net_link_add(struct bpf_net *net, uint32_t ifindex, char why[240]);
 /* Forgets a device that is gone. */

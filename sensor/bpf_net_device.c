@@ -155,7 +155,8 @@ int bpf_net_link_add(struct bpf_net *net, uint32_t ifindex, char why[240]) {
              net->is_attached ? net->layer_why[BPF_NET_LAYER_TC] : "nothing is attached");
     return -EOPNOTSUPP;
   }
-  if (net->has_former) {
+  /* A link of tcx stands beside that of another version; a filter of clsact takes its place. */
+  if (net->has_former || (net->has_others && !net->has_tcx && !net->is_published)) {
     snprintf(why, 240, "links of a former process go on until a configuration is published");
     return -EAGAIN;
   }

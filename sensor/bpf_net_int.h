@@ -40,6 +40,7 @@ struct bpf_net {
   /* Links of a former process with other maps are in force. Ours stand beside them, not pinned,
    * until they are attached and a configuration is published; then they take their place. */
   bool has_former;
+  bool has_others; /* pins of another version were there, and go with the first configuration */
   bool is_attached;
   struct bpf_net_hook hooks[BPF_NET_CGROUP_PROGS];
   struct bpf_net_hook tc[BPF_NET_PROG_COUNT - BPF_NET_CGROUP_PROGS]; /* programs only */

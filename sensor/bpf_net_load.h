@@ -34,6 +34,7 @@ const char *bpf_net_map_word(enum bpf_net_map map);
   X(CONNECT6, "connect6", "tlx_connect6")                                                          \
   X(SENDMSG4, "sendmsg4", "tlx_sendmsg4")                                                          \
   X(SENDMSG6, "sendmsg6", "tlx_sendmsg6")                                                          \
+  X(SETSOCKOPT, "setsockopt", "tlx_setsockopt")                                                    \
   X(TC_OUT, "tc_out", "tlx_tc_out")                                                                \
   X(TC_IN, "tc_in", "tlx_tc_in")                                                                   \
   X(TC_OUT_IP, "tc_out_ip", "tlx_tc_out_ip")                                                       \

@@ -219,14 +219,15 @@ static bool has_entry(const char *folder) {
   return has;
 }
 
-bool bpf_pin_has_numbered(const char *pin_folder, const char *prefix) {
+bool bpf_pin_has_numbered(const char *pin_folder, const char *prefix, int but) {
   bool has = false;
   DIR *dir = opendir(pin_folder);
   if (!dir) return false;
   for (struct dirent *entry; !has && (entry = readdir(dir));) {
     char path[BPF_PIN_PATH_MAX];
-    has = number_of(entry->d_name, prefix) >= 0 &&
-          path_of(pin_folder, entry->d_name, "", path) == 0 && has_entry(path);
+    int number = number_of(entry->d_name, prefix);
+    has = number >= 0 && number != but && path_of(pin_folder, entry->d_name, "", path) == 0 &&
+          has_entry(path);
   }
   closedir(dir);
   return has;

@@ -48,7 +48,7 @@ int bpf_pin_commit(const char *folder, const char *name);
 int bpf_pin_sweep(const char *folder, const char *const *keep, unsigned n_keep);
 /* Removes folders of other ABI versions beside ours, with their pins. The first error. */
 int bpf_pin_sweep_versions(const char *pin_folder);
-/* Whether a folder |prefix| + number, of any version, holds a pin. */
-bool bpf_pin_has_numbered(const char *pin_folder, const char *prefix);
+/* Whether a folder |prefix| + number holds a pin, but for number |but| (-1 = of any version). */
+bool bpf_pin_has_numbered(const char *pin_folder, const char *prefix, int but);
 /* Removes folders |prefix| + number, but for number |keep|, with their pins. The first error. */
 int bpf_pin_sweep_numbered(const char *pin_folder, const char *prefix, int keep);

@@ -45,13 +45,13 @@ struct engine {
 
 /* ---- the view ---- */
 
+/* The first three: what a backend is known by. */
 static const char *layers_text(uint32_t layers) {
   static const char *const texts[] = {"",   "cgroup_skb",    "connect",    "cgroup_skb+connect",
                                       "tc", "cgroup_skb+tc", "connect+tc", "cgroup_skb+connect+tc"};
   return texts[layers & 7];
 }
-_Static_assert(BPF_NET_LAYER_CGROUP_SKB == 0 && BPF_NET_LAYER_CONNECT == 1 &&
-                   BPF_NET_LAYER_TC == 2 && BPF_NET_LAYER_COUNT == 3,
+_Static_assert(BPF_NET_LAYER_CGROUP_SKB == 0 && BPF_NET_LAYER_CONNECT == 1 && BPF_NET_LAYER_TC == 2,
                "layers_text counts on this order");
 
 static void fill_containment(struct engine_rule *to, const struct core *core, bool in_force) {

@@ -42,6 +42,7 @@ struct core_net {
   struct rule_contain published;
   struct net_sweep_result sweep;
   uint32_t link_gaps;       /* found while devices were followed */
+  uint32_t aside_gaps;      /* found among sockets that pass by devices, and in other namespaces */
   uint64_t up_mono_ms;      /* since when it is in force, or known to be; 0 = it is not */
   bool has_late_links;      /* devices that get their programs after the configuration */
   uint64_t proved_boot_ns;  /* last whole proof; 0 = none since it was published */

@@ -15,8 +15,11 @@
 #include "sensor/hazards.h"
 #include "sensor/host.h"
 #include "sensor/net_addresses.h"
+#include "sensor/net_elsewhere.h"
 #include "sensor/net_links.h"
 #include "sensor/net_own.h"
+#include "sensor/net_taps.h"
+#include "sensor/net_xfrm.h"
 #include "sensor/probe.h"
 
 /* How long a host that releases itself waits for its Console. */
@@ -34,13 +37,7 @@
 
 /* A former process left something, maybe of another version, or we did. */
 static bool has_pins(const struct core *core) {
-  return bpf_pin_has_numbered(core->pin_folder, "net-");
-}
-
-static bool has_link(const struct net_link *links, size_t n, uint32_t index) {
-  for (size_t i = 0; i < n; i++)
-    if (links[i].index == index) return true;
-  return false;
+  return bpf_pin_has_numbered(core->pin_folder, "net-", -1);
 }
 
 static int read_surroundings(struct core_net *net) {
@@ -54,7 +51,7 @@ static int read_surroundings(struct core_net *net) {
     return err;
   }
   for (size_t i = 0; net->net && i < net->n_links; i++)
-    if (!has_link(links, n_links, net->links[i].index))
+    if (!net_links_find(links, n_links, net->links[i].index))
       bpf_net_link_gone(net->net, net->links[i].index);
   free(net->local);
   free(net->links);
@@ -100,7 +97,8 @@ static void find_hazards(struct core *core) {
                                     .n_local = net->n_local,
                                     .links = net->links,
                                     .n_links = net->n_links,
-                                    .route = net_links_route};
+                                    .route = net_links_route,
+                                    .is_wrapped = net_xfrm_wraps};
   net->hazards = hazards_find(&options) | pretended_hazards();
   net->knows_hazards = true;
   net->hazards_mono_ms = now_mono_ms;
@@ -216,6 +214,8 @@ static void follow_links(struct core *core) {
   if (!core->whole_host) return;
   for (size_t i = 0; i < net->n_links; i++) {
     char why[240] = "";
+    /* Also where nothing leaves: it may send on through another device. */
+    if (net->links[i].has_xdp) net->link_gaps |= 1u << RULE_GAP_XDP;
     if (!net_link_is_uplink(&net->links[i])) continue;
     int err = bpf_net_link_add(net->net, net->links[i].index, why);
     if (err == -ENODEV) continue; /* it went meanwhile */
@@ -228,9 +228,33 @@ static void follow_links(struct core *core) {
           1u << RULE_GAP_PACKET_SOCKET | 1u << RULE_GAP_FORWARDED | 1u << RULE_GAP_V6_RESET;
       tlx_warn(BPF, "no programs on device %s: %s", net->links[i].name, why);
     }
-    if (net->links[i].has_xdp) net->link_gaps |= 1u << RULE_GAP_XDP;
   }
   if (has_user_driver()) net->link_gaps |= 1u << RULE_GAP_XDP;
+}
+
+/* What passes by the programs of devices. After the publication, since from then on no socket comes
+ * to do it, but for those of 32-bit processes. */
+static void look_aside(struct core *core) {
+  struct net_taps taps = {.n_listening = 1, .n_bypassing = 1, .may_xdp = true};
+  struct net_elsewhere elsewhere;
+  uint32_t gaps = 0, before = core->net.aside_gaps;
+  core->net.aside_gaps = 0;
+  if (!core->whole_host) return;
+  int err = net_taps_look("/proc", &taps);
+  net_elsewhere_look("/proc", &elsewhere);
+  if (taps.n_listening) gaps |= 1u << RULE_GAP_PACKET_LISTEN;
+  if (taps.n_bypassing) gaps |= 1u << RULE_GAP_PACKET_BYPASS;
+  if (taps.may_xdp || elsewhere.has_xdp) gaps |= 1u << RULE_GAP_XDP;
+  if (elsewhere.n_ways_out) gaps |= 1u << RULE_GAP_DEVICE_ELSEWHERE;
+  if (elsewhere.is_blind) gaps |= 1u << RULE_GAP_NAMESPACE_NOT_ENTERED;
+  core->net.aside_gaps = gaps;
+  if (gaps & ~before)
+    tlx_warn(
+        RULE,
+        "what passes by: %u packet sockets listen, %u may send past devices, XDP %s, %u devices "
+        "(%s) lead out of other network namespaces%s%s",
+        taps.n_listening, taps.n_bypassing, taps.may_xdp || elsewhere.has_xdp ? "yes" : "no",
+        elsewhere.n_ways_out, elsewhere.name, err ? ": " : "", err ? tlx_err_text(err) : "");
 }
 
 static int netns_cookie(__u64 *ret_cookie) {
@@ -284,6 +308,7 @@ static int put_up(struct core *core, const struct rule_contain *rule, char step[
   /* Marks of a map that had to be replaced are lost; the new one is pinned by now. */
   mark_own(core);
   if (err) snprintf(step, 240, "it cannot be published: %s", tlx_err_text(err));
+  if (!err) look_aside(core);
   return err;
 }
 
@@ -291,10 +316,12 @@ static int put_up(struct core *core, const struct rule_contain *rule, char step[
 
 static uint32_t gaps_of(const struct core *core) {
   const struct core_net *net = &core->net;
-  uint32_t layers = bpf_net_layers(net->net), gaps = net->link_gaps;
+  uint32_t layers = bpf_net_layers(net->net), gaps = net->link_gaps | net->aside_gaps;
   if (!core->whole_host) gaps |= 1u << RULE_GAP_TRIAL_SCOPE | 1u << RULE_GAP_PACKET_SOCKET;
   if (core->whole_host && !(layers >> BPF_NET_LAYER_TC & 1))
     gaps |= 1u << RULE_GAP_PACKET_SOCKET | 1u << RULE_GAP_FORWARDED | 1u << RULE_GAP_V6_RESET;
+  if (core->whole_host && !(layers >> BPF_NET_LAYER_OPTIONS & 1))
+    gaps |= 1u << RULE_GAP_PACKET_BYPASS | 1u << RULE_GAP_XDP;
   if (!(layers >> BPF_NET_LAYER_CONNECT & 1)) gaps |= 1u << RULE_GAP_SLOW_ERRORS;
   if (net->sweep.lacks_diag || net->sweep.err) gaps |= 1u << RULE_GAP_NO_TCP_DIAG;
   if (net->sweep.n_skipped) gaps |= 1u << RULE_GAP_NAMESPACE_NOT_ENTERED;

@@ -14,7 +14,7 @@
 #include "sensor/net_addresses.h"
 
 #define CONSOLE_COMM "telovix-console" /* 15 characters: a comm holds it whole */
-#define LAYERS_MAX 8                   /* of device mapper and RAID, one above the other */
+#define LAYERS_MAX 8                   /* of disks or of devices, one above the other */
 
 static const struct {
   const char *word, *text;
@@ -115,12 +115,43 @@ static bool console_is_local(const struct hazards_options *options) {
   return false;
 }
 
+/* PPP is a tunnel but over Ethernet itself, whose sessions stand in a table; which of several
+ * devices is whose is not told. */
+static bool ppp_is_tunnel(const struct hazards_options *options) {
+  char path[PATH_MAX], *line TLX_AUTOFREE = NULL;
+  size_t size = 0, n_sessions = 0, n_devices = 0;
+  snprintf(path, sizeof path, "%s/net/pppoe", options->proc);
+  FILE *table TLX_AUTOFCLOSE = fopen(path, "re");
+  while (table && getline(&line, &size, table) > 0)
+    n_sessions += isxdigit((unsigned char)*line) != 0; /* the first line is a heading: Id … */
+  for (size_t i = 0; i < options->n_links; i++)
+    n_devices += options->links[i].is_ppp;
+  return n_sessions < n_devices;
+}
+
+/* Whether what goes out by |index| ends in a tunnel: the device itself, the one below, or, of a
+ * bridge, bond or VRF, its members, if none of them leads out by itself. */
+static bool is_tunnel(const struct hazards_options *options, uint32_t index, unsigned depth) {
+  const struct net_link *link = net_links_find(options->links, options->n_links, index);
+  bool any = false, all = true;
+  if (!link || !depth) return false;
+  if (net_link_is_tunnel(link)) return true;
+  if (link->is_ppp) return ppp_is_tunnel(options);
+  if (link->lower && strcmp(link->kind, "veth") != 0 && is_tunnel(options, link->lower, depth - 1))
+    return true;
+  for (size_t i = 0; i < options->n_links; i++) {
+    if (options->links[i].master != index) continue;
+    bool member = is_tunnel(options, options->links[i].index, depth - 1);
+    any |= member;
+    all &= member || !net_link_is_uplink(&options->links[i]);
+  }
+  return any && all;
+}
+
 static bool uplink_is_tunnel(const struct hazards_options *options) {
   for (size_t i = 0; i < options->n_console; i++) {
-    uint32_t index = options->route(options->console[i]);
-    for (size_t k = 0; k < options->n_links; k++)
-      if (index && options->links[k].index == index && net_link_is_tunnel(&options->links[k]))
-        return true;
+    if (is_tunnel(options, options->route(options->console[i]), LAYERS_MAX)) return true;
+    if (options->is_wrapped(options->console[i])) return true;
   }
   return false;
 }

@@ -34,7 +34,8 @@ struct hazards_options {
   size_t n_local;
   const struct net_link *links;
   size_t n_links;
-  uint32_t (*route)(const uint8_t address[16]); /* net_links_route but in tests */
+  uint32_t (*route)(const uint8_t address[16]);  /* net_links_route but in tests */
+  bool (*is_wrapped)(const uint8_t address[16]); /* net_xfrm_wraps but in tests */
 };
 
 /* The hazards of this host, bit n = enum hazard n. What cannot be read is no hazard. */

@@ -17,8 +17,11 @@
 
 struct list {
   struct net_link *links;
-  size_t n;
+  size_t n, room;
+  bool with_routes;
 };
+
+#define ROOM_FIRST 64u
 
 /* ---- devices ---- */
 
@@ -34,13 +37,25 @@ static int on_link(void *arg, const struct nlmsghdr *message) {
   const struct ifinfomsg *info = NLMSG_DATA(message);
   if (message->nlmsg_type != RTM_NEWLINK || message->nlmsg_len < NLMSG_LENGTH(sizeof *info))
     return 0;
-  if (list->n == NET_LINKS_MAX) return TLX_E_LIMIT;
+  if (list->n == list->room) {
+    size_t room = list->room ? 2 * list->room : ROOM_FIRST;
+    if (room > NET_LINKS_MAX) return TLX_E_LIMIT;
+    struct net_link *more = reallocarray(list->links, room, sizeof *more);
+    if (!more) return -ENOMEM;
+    list->links = more;
+    list->room = room;
+  }
   const void *data = (const char *)info + NLMSG_ALIGN(sizeof *info);
   size_t len = message->nlmsg_len - NLMSG_LENGTH(sizeof *info), found_len = 0, kind_len = 0;
   struct net_link *link = &list->links[list->n++];
   *link = (struct net_link){.index = (uint32_t)info->ifi_index,
                             .is_loopback = info->ifi_flags & IFF_LOOPBACK,
-                            .is_ethernet = info->ifi_type == ARPHRD_ETHER};
+                            .is_ethernet = info->ifi_type == ARPHRD_ETHER,
+                            .is_ppp = info->ifi_type == ARPHRD_PPP,
+                            .master = netlink_u32(data, len, IFLA_MASTER)};
+  /* One in another namespace has a number of there. */
+  if (!netlink_find(data, len, IFLA_LINK_NETNSID, &found_len))
+    link->lower = netlink_u32(data, len, IFLA_LINK);
   const void *name = netlink_find(data, len, IFLA_IFNAME, &found_len);
   copy_text(link->name, sizeof link->name, name, found_len);
   const void *details = netlink_find(data, len, IFLA_LINKINFO, &found_len);
@@ -57,8 +72,8 @@ static int on_link(void *arg, const struct nlmsghdr *message) {
 /* ---- routes ---- */
 
 static void mark_default(struct list *list, uint32_t index) {
-  for (size_t i = 0; i < list->n; i++)
-    list->links[i].has_default_route |= list->links[i].index == index;
+  struct net_link *link = (struct net_link *)net_links_find(list->links, list->n, index);
+  if (link) link->has_default_route = true;
 }
 
 static int on_route(void *arg, const struct nlmsghdr *message) {
@@ -92,15 +107,30 @@ static int on_found(void *arg, const struct nlmsghdr *message) {
 
 /* ---- public ---- */
 
-static int read_once(int fd, void *arg) {
-  struct list *list = arg;
+static int compare(const void *a, const void *b) {
+  const uint32_t x = ((const struct net_link *)a)->index, y = ((const struct net_link *)b)->index;
+  return x < y ? -1 : x > y;
+}
+
+static int read_devices(int fd, struct list *list) {
   struct netlink_request request;
   struct ifinfomsg info = {.ifi_family = AF_UNSPEC};
   list->n = 0;
   netlink_begin(&request, RTM_GETLINK, NLM_F_DUMP, &info, sizeof info);
   int err = netlink_ask(fd, &request, on_link, list);
+  if (list->n) qsort(list->links, list->n, sizeof *list->links, compare);
+  return err;
+}
+
+/* A whole table can be large, and the kernel has no way to be asked for default routes alone. */
+static int read_routes(int fd, struct list *list) {
   static const unsigned char families[] = {AF_INET, AF_INET6};
-  for (size_t i = 0; i < sizeof families && !err; i++) {
+  struct netlink_request request;
+  bool matters = false;
+  int err = 0;
+  for (size_t i = 0; i < list->n; i++)
+    matters |= !list->links[i].is_loopback && !net_link_is_uplink(&list->links[i]);
+  for (size_t i = 0; i < sizeof families && matters && !err; i++) {
     struct rtmsg route = {.rtm_family = families[i]};
     netlink_begin(&request, RTM_GETROUTE, NLM_F_DUMP, &route, sizeof route);
     err = netlink_ask(fd, &request, on_route, list);
@@ -109,9 +139,15 @@ static int read_once(int fd, void *arg) {
   return err;
 }
 
-int net_links_read(struct net_link **ret_list, size_t *ret_n) {
-  struct list list = {.links = calloc(NET_LINKS_MAX, sizeof *list.links)};
-  int err = list.links ? netlink_read(NETLINK_ROUTE, read_once, &list) : -ENOMEM;
+static int read_once(int fd, void *arg) {
+  struct list *list = arg;
+  int err = read_devices(fd, list);
+  return err || !list->with_routes ? err : read_routes(fd, list);
+}
+
+static int read_list(bool with_routes, struct net_link **ret_list, size_t *ret_n) {
+  struct list list = {.with_routes = with_routes};
+  int err = netlink_read(NETLINK_ROUTE, read_once, &list);
   if (err) {
     free(list.links);
     return err;
@@ -119,6 +155,19 @@ int net_links_read(struct net_link **ret_list, size_t *ret_n) {
   *ret_list = list.links;
   *ret_n = list.n;
   return 0;
+}
+
+int net_links_read(struct net_link **ret_list, size_t *ret_n) {
+  return read_list(true, ret_list, ret_n);
+}
+
+int net_links_read_devices(struct net_link **ret_list, size_t *ret_n) {
+  return read_list(false, ret_list, ret_n);
+}
+
+const struct net_link *net_links_find(const struct net_link *list, size_t n, uint32_t index) {
+  const struct net_link key = {.index = index};
+  return n ? bsearch(&key, list, n, sizeof *list, compare) : NULL;
 }
 
 static bool is_one_of(const char *kind, const char *const *list) {
@@ -140,6 +189,14 @@ bool net_link_is_tunnel(const struct net_link *link) {
       "tun",    "wireguard", "ipip", "gre", "gretap", "erspan", "sit", "vti",     "vti6", "ip6tnl",
       "ip6gre", "ip6gretap", "xfrm", "fou", "vxlan",  "geneve", "amt", "bareudp", NULL};
   return is_one_of(link->kind, kinds);
+}
+
+bool net_link_leads_out(const struct net_link *link) {
+  /* What these send passes a device below, or ends here. */
+  static const char *const parts[] = {"veth",    "netkit", "bridge", "dummy",  "ifb",
+                                      "nlmon",   "vcan",   "vrf",    "vlan",   "macvlan",
+                                      "macvtap", "ipvlan", "ipvtap", "macsec", NULL};
+  return !link->is_loopback && !is_one_of(link->kind, parts) && !net_link_is_tunnel(link);
 }
 
 uint32_t net_links_route(const uint8_t address[16]) {

@@ -17,13 +17,28 @@ struct net_watch {
   void *arg;
 };
 
-/* What it says does not matter: who follows reads all of it. */
+bool net_watch_matters(const void *data, size_t len) {
+  for (const struct nlmsghdr *message = data; NLMSG_OK(message, len);
+       message = NLMSG_NEXT(message, len)) {
+    const struct rtmsg *route = NLMSG_DATA(message);
+    bool is_route = message->nlmsg_type == RTM_NEWROUTE || message->nlmsg_type == RTM_DELROUTE;
+    if (!is_route || message->nlmsg_len < NLMSG_LENGTH(sizeof *route) || route->rtm_dst_len == 0)
+      return true;
+  }
+  return false;
+}
+
+/* Beyond that, what it says does not matter: who follows reads all of it. */
 static void on_readable(uv_poll_t *poll, int status, int events) {
   struct net_watch *watch = poll->data;
-  char message[8192];
-  for (int i = 0; i < TURN_MAX; i++)
-    if (recv(watch->fd, message, sizeof message, MSG_DONTWAIT) < 0 && errno != ENOBUFS) break;
-  watch->changed(watch->arg);
+  char message[8192] __attribute__((aligned(NLMSG_ALIGNTO)));
+  bool matters = status < 0;
+  for (int i = 0; i < TURN_MAX; i++) {
+    ssize_t n = recv(watch->fd, message, sizeof message, MSG_DONTWAIT);
+    if (n < 0 && errno != ENOBUFS) break;
+    matters |= n < 0 || net_watch_matters(message, (size_t)n);
+  }
+  if (matters) watch->changed(watch->arg);
 }
 
 static void on_closed(uv_handle_t *handle) {

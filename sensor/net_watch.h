@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #pragma once
+#include <stdbool.h>
+#include <stddef.h>
 #include <uv.h>
 
-/* Hears from the kernel that devices, addresses or routes of this network namespace changed
+/* Hears from the kernel that devices, addresses or default routes of this network namespace changed
  * (rtnetlink(7)), so that a containment follows at once. Loop thread. */
 struct net_watch;
 
@@ -13,3 +15,6 @@ int net_watch_new(uv_loop_t *loop, void (*changed)(void *arg), void *arg,
 /* No callback comes after this; the memory goes when the loop has closed the handle. NULL is fine.
  */
 void net_watch_close(struct net_watch *watch);
+/* Whether one of these messages is of more than a route to somewhere: a router hears of such all
+ * the time. Pure. */
+bool net_watch_matters(const void *data, size_t len);

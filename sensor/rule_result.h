@@ -75,7 +75,13 @@ enum rule_reason {
   X(V6_RESET, "v6_reset", true,                                                                    \
     "IPv6 resets in answer to a scan: they carry nothing, but show the host")                      \
   X(XDP, "xdp", false,                                                                             \
-    "an XDP program or a driver in user space sees packets before the kernel does")                \
+    "an XDP program or socket, or a driver in user space, passes by the kernel's own way")         \
+  X(PACKET_BYPASS, "packet_bypass", false,                                                         \
+    "a packet socket sends past the programs on devices, or may")                                  \
+  X(PACKET_LISTEN, "packet_listen", false,                                                         \
+    "a packet socket hears what comes, before it is stopped")                                      \
+  X(DEVICE_ELSEWHERE, "device_elsewhere", false,                                                   \
+    "a device that leads out stands in another network namespace, without our programs")           \
   X(SLOW_ERRORS, "slow_errors", true,                                                              \
     "callers wait for their own time-out: this kernel gives them no error at once")                \
   X(NO_TCP_DIAG, "no_tcp_diag", true,                                                              \

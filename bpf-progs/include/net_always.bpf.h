@@ -8,8 +8,8 @@
  * - Path-MTU errors inwards only: a host that forwards nothing has none to send.
  * - Neighbour discovery must not leave the link, and its hop limit does not keep a router from
  * forwarding it. Outwards it goes to link-local and link-wide addresses; to others only a
- * solicitation for that very address (RFC 4861 §7.3) and an advertisement that has room for nothing
- * but an address.
+ * solicitation for that very address (RFC 4861 §7.3) and an advertisement, both with room for
+ * nothing but an address: no header in between, whose padding could hold anything.
  * - MLD has hop limit 1, DHCPv6 addresses of the link (RFC 8415 §13, §18).
  * - DHCPv4 renews with its server at any address, and when that does not answer with all on the
  * link (RFC 2131 §4.4.5). Only the latter goes out: to the server's address root could reach
@@ -26,8 +26,8 @@
 #define TLX_ND_SOLICIT 135
 #define TLX_ND_ADVERT 136
 #define TLX_ND_LAST 137 /* redirect */
-/* Of an advertisement: head, target, one option with an Ethernet address. */
-#define TLX_ND_ADVERT_LEN 32
+/* Of both: head, target, one option with an Ethernet address. */
+#define TLX_ND_LEN 32
 
 /* fe80::/10, ff02::/16 */
 static __always_inline bool tlx_is_link_scope(const union tlx_addr *address) {
@@ -39,7 +39,8 @@ static __always_inline bool tlx_is_nd(struct __sk_buff *skb, bool in, const stru
   union tlx_addr target;
   if (p->hop_limit != 255 || p->icmp_code) return false;
   if (in || tlx_is_link_scope(&p->remote)) return true;
-  if (p->icmp_type == TLX_ND_ADVERT) return skb->len <= p->l4 + TLX_ND_ADVERT_LEN;
+  if (p->has_ext || skb->len > p->l4 + TLX_ND_LEN) return false;
+  if (p->icmp_type == TLX_ND_ADVERT) return true;
   if (p->icmp_type != TLX_ND_SOLICIT || bpf_skb_load_bytes(skb, p->l4 + 8, &target, sizeof target))
     return false;
   return target.word[0] == p->remote.word[0] && target.word[1] == p->remote.word[1] &&

@@ -36,6 +36,7 @@ struct tlx_packet {
   __u8 hop_limit;
   __u8 icmp_type, icmp_code; /* if has_icmp */
   bool has_ports, has_icmp;
+  bool has_ext;     /* IPv6: headers between the first and the transport header */
   bool is_fragment; /* any, also the first and one that is alone */
 };
 
@@ -152,6 +153,7 @@ static __always_inline bool tlx_parse6(struct __sk_buff *skb, __u32 at, bool in,
   tlx_addr6(&p->local, in ? ip.target : ip.source);
   tlx_addr6(&p->remote, in ? ip.source : ip.target);
   tlx_parse_ext(skb, at + sizeof ip, ip.next, p);
+  p->has_ext = p->l4 != at + sizeof ip;
   if (p->l4) tlx_parse_l4(skb, in, p);
   return true;
 }

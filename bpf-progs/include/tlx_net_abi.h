@@ -73,6 +73,7 @@ struct tlx_allow_set {
 #define TLX_NET_AT_SENDMSG 3
 #define TLX_NET_AT_TC_OUT 4
 #define TLX_NET_AT_TC_IN 5
+#define TLX_NET_AT_OPTION 6 /* counted, without an event */
 #define TLX_NET_AT_MAX 8
 
 struct tlx_net_stats {

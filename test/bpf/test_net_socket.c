@@ -3,6 +3,8 @@
 #include <bpf/libbpf.h>
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <linux/if_packet.h>
+#include <linux/if_xdp.h>
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -254,4 +256,46 @@ Test(net_socket, events_say_who_and_whereto) {
   cr_expect_lt(n, 2000);
   cr_expect_eq(after.events_lost, before.events_lost);
   ring_buffer__free(ring);
+}
+
+/* ---- options ---- */
+
+static int set_option(int fd, int level, int name, socklen_t len) {
+  static const char value[8192] = {1};
+  return setsockopt(fd, level, name, value, len) == 0 ? 0 : -errno;
+}
+
+/* No frame without a queue, and no socket of XDP. */
+Test(net_socket, no_way_past_the_programs_of_devices) {
+  const int one = 1;
+  int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+  cr_assert_geq(fd, 0);
+  cr_expect_eq(set_option(fd, SOL_PACKET, PACKET_QDISC_BYPASS, sizeof one), 0, "before");
+  close(fd);
+  fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+  net_bed_publish(&bed, TLX_NET_ENFORCE, NULL);
+  struct tlx_net_stats before = net_bed_stats(&bed);
+  cr_expect_eq(set_option(fd, SOL_PACKET, PACKET_QDISC_BYPASS, sizeof one), -EPERM);
+  cr_expect_eq(set_option(fd, SOL_PACKET, PACKET_AUXDATA, sizeof one), 0,
+               "others are nobody's business");
+  struct tlx_net_stats after = net_bed_stats(&bed);
+  cr_expect_eq(after.denied[TLX_NET_AT_OPTION] - before.denied[TLX_NET_AT_OPTION], 1);
+  net_bed_publish(&bed, TLX_NET_OBSERVE, NULL);
+  cr_expect_eq(set_option(fd, SOL_PACKET, PACKET_QDISC_BYPASS, sizeof one), 0);
+  cr_expect_eq(net_bed_stats(&bed).would[TLX_NET_AT_OPTION], 1);
+  close(fd);
+  net_bed_publish(&bed, TLX_NET_ENFORCE, NULL);
+  fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
+  if (fd < 0) cr_skip_test("no sockets of XDP in this kernel: %s", strerror(errno));
+  cr_expect_eq(set_option(fd, SOL_XDP, XDP_TX_RING, sizeof one), -EPERM);
+  close(fd);
+}
+
+/* The kernel shows a program one page of a value; it gets all of it. */
+Test(net_socket, long_options_go_on) {
+  net_bed_publish(&bed, TLX_NET_ENFORCE, NULL);
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  cr_assert_geq(fd, 0);
+  cr_expect_eq(set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 8192), 0);
+  close(fd);
 }

@@ -359,6 +359,35 @@ Test(net_tc, adopted_programs_are_first) {
 }
 
 /* A device that goes is no tampering. */
+/* Ours let everything through until they have a configuration: what holds until then is the
+ * other's. */
+Test(net_tc, another_version_goes_on_until_ours_is_published) {
+  char ours[192], others[192], why[240] = "";
+  snprintf(ours, sizeof ours, "%s/net-%d", bed.bed.pins, TLX_NET_ABI_VERSION);
+  snprintf(others, sizeof others, "%s/net-99", bed.bed.pins);
+  const unsigned n = n_ways();
+  for (unsigned way = 0; way < n; way++) {
+    bool adopted = true;
+    take_way(way);
+    const bool has_tcx = bed.net->has_tcx;
+    net_bed_publish(&bed, TLX_NET_ENFORCE, NULL);
+    add();
+    cr_assert(is_held());
+    bpf_net_close(bed.net);
+    cr_assert_eq(rename(ours, others), 0, "%s", strerror(errno));
+    bed.net = net_bed_open(&bed, true, &adopted);
+    cr_expect_not(adopted);
+    cr_assert_eq(bpf_net_attach(bed.net, why), 0, "%s", why);
+    bed.net->has_tcx = has_tcx;
+    cr_expect_eq(bpf_net_link_add(bed.net, DEVICE, why), has_tcx ? 0 : -EAGAIN, "%s", why);
+    cr_expect(is_held());
+    net_bed_publish(&bed, TLX_NET_ENFORCE, NULL);
+    cr_expect_neq(access(others, F_OK), 0);
+    add();
+    cr_expect(is_held());
+  }
+}
+
 Test(net_tc, devices_that_go) {
   struct bpf_tampers tampers = {0};
   char path[192];

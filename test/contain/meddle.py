@@ -20,7 +20,8 @@ LINK_TCX, TCX_WAYS, BEFORE = 11, {"ingress": 46, "egress": 47}, 8
 SCHED_CLS = 3
 DEVICES = ("eth0", "eth1", "eth2")
 # Link → (type of its program, type of its attachment).
-LINKS = {"skb_in": (8, 0), "skb_out": (8, 1), "connect4": (18, 10), "connect6": (18, 11), "sendmsg4": (18, 14), "sendmsg6": (18, 15)}
+LINKS = {"skb_in": (8, 0), "skb_out": (8, 1), "connect4": (18, 10), "connect6": (18, 11), "sendmsg4": (18, 14), "sendmsg6": (18, 15),
+         "setsockopt": (25, 22)}
 libc = ctypes.CDLL(None, use_errno=True)
 
 

@@ -58,7 +58,7 @@ def other_build():
 
 
 def tags(bed):
-    """Of the programs in the links of the cgroup."""
+    """Of the programs in the links of the cgroup that differ between the builds: setsockopt sends no events."""
     found = {}
     for link in ("skb_out", "skb_in", "connect4", "connect6", "sendmsg4", "sendmsg6"):
         link_info = json.loads(bed.inside.shell(f"bpftool -j link show pinned {bed.bpffs}/telovix/net-1/{link}"))

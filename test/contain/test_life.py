@@ -15,7 +15,7 @@ from agent import frame, udp_packet
 from bed import ADDRESS, HERE as HERE_FOLDER, PEER_DEFAULT, PORT, address, peer_of
 from shapes import ACK, tcp_packet
 from telovix import wait_for
-from test_matrix import PLACES, Flows
+from test_matrix import PLACES, Flows, documented_gaps
 
 # Bounds of the specification times three: these machines are emulated, or shared.
 ENDED, REFUSED_ELSEWHERE = 3 * 1.0, 3 * 2.0
@@ -651,6 +651,61 @@ def test_a_new_link_is_held_from_its_first_moment(free):
         assert not leaks, [str(packet) for packet in leaks]
     finally:
         bed.inside.shell("ip link delete later")
+
+
+def contain_partially(bed):
+    bed.fleet.ctl("contain", bed.node, "--wait", "--accept-partial")
+    assert bed.containment() == "partial", bed.seen()
+    assert bed.gaps() <= documented_gaps()
+
+
+def test_packet_sockets_past_the_devices(free):
+    """One made before is a gap while it is there; no other is made."""
+    bed = free
+    packet = udp_packet(ADDRESS["host"][0], PEER_DEFAULT[0], 38998, 28998, b"tlx:8998:past:")
+    macs = bed.call("host", "mac", device="eth0"), bed.call("peer", "mac", device="peer0")
+    data = base64.b64encode(frame(*macs, packet)).decode()
+
+    def passes():
+        mark = bed.mark()
+        bed.call("host", "past_tc_send", data=data)
+        bed.fence()
+        return any(b"tlx:8998:past:" in packet.data for packet in bed.passed(mark))
+    assert bed.call("host", "past_tc", device="eth0") is None
+    assert passes(), "without a containment"
+    contain_partially(bed)
+    assert ("packet_bypass" if bed.whole_host else "packet_socket") in bed.gaps()
+    assert passes(), "what the gap says"
+    bed.call("host", "past_tc_close")
+    assert bed.call("host", "past_tc", device="eth0") == "EPERM"
+    wait_for(lambda: "packet_bypass" not in bed.gaps() and bed.containment() == bed.best, "nothing passes by any more")
+
+
+def test_a_packet_socket_that_listens_is_a_gap(free, flows):
+    bed = free
+    if not bed.whole_host:
+        pytest.skip("a trial has no programs on devices: its gap packet_socket says so")
+    cells = flows.cells(("host",), "new", ("packet",))
+    bed.contain()
+    flows.open(cells)
+    wait_for(lambda: "packet_listen" in bed.gaps() and bed.containment() == "partial", "it is told")
+    assert "packet_listen" in documented_gaps()
+    flows.close(cells)
+    wait_for(lambda: not bed.gaps() and bed.containment() == bed.best, "it has gone")
+
+
+def test_a_device_in_another_namespace_is_a_gap(free):
+    bed = free
+    if not bed.whole_host:
+        pytest.skip("a trial has no programs on devices: its gap packet_socket says so")
+    bed.contain()
+    bed.inside.shell("ip netns add away && ip -n away link add card type bond")
+    try:
+        wait_for(lambda: bed.gaps() == {"device_elsewhere"} and bed.containment() == "partial", "it is told")
+        assert "device_elsewhere" in documented_gaps()
+    finally:
+        bed.inside.shell("ip netns delete away")
+    wait_for(lambda: not bed.gaps() and bed.containment() == bed.best, "it has gone")
 
 
 def test_a_hazard_refuses_without_force(free):

@@ -4,7 +4,7 @@ pass, then contained; then nothing of it passes, or it is a gap which the sensor
 host is called partially contained. After the release it passes again.
 
 A cell passes *out* when something of it arrives at the peer; *in* when the place answered to what the peer sent, or an ordinary
-socket there got it. (That a packet socket can listen is said in doc/kernels.md; that it cannot answer is tested.)"""
+socket there got it. (That a packet socket can listen is the gap packet_listen; that it cannot answer is tested.)"""
 import dataclasses
 import pathlib
 import re

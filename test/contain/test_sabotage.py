@@ -20,7 +20,7 @@ from test_matrix import Flows
 
 # Three times the 5 s within which the specification wants it.
 REPAIRED = 15
-LINKS = ("skb_out", "skb_in", "connect4", "connect6", "sendmsg4", "sendmsg6")
+LINKS = ("skb_out", "skb_in", "connect4", "connect6", "sendmsg4", "sendmsg6", "setsockopt")
 PINS = (*LINKS, "cfgs", "cfg", "allow4", "allow6", "local", "own_sock", "stats", "events")
 FREEZABLE = ("cfgs", "allow4", "allow6", "local", "own_sock", "stats")
 MEDDLING = {**{f"detach {link}": f"detach FOLDER {link}" for link in LINKS},
@@ -173,7 +173,8 @@ class Watch:
 
     def wait_proved(self, bed, since_wall, what):
         """Until a proof later than `since_wall` was told, and some looks more."""
-        wait_for(lambda: any(state == bed.best and verified > since_wall for _, state, verified, _ in self.samples),
+        best = bed.best
+        wait_for(lambda: any(state == best and verified > since_wall for _, state, verified, _ in self.samples),
                  f"{what}: proved again", 60)
         seen = len(self.samples)
         wait_for(lambda: len(self.samples) > seen + 5, "a few looks more")
@@ -189,12 +190,12 @@ def leaks_of(bed, mark):
 
 def never_a_false_word(bed, watch, mark, since, since_wall):
     """After a proof that is later than the meddling nothing leaks any more, and that proof comes in time."""
-    leaks = leaks_of(bed, mark)
-    proofs = [asked for asked, state, verified, _ in watch.samples if asked > since and state == bed.best and verified > since_wall]
+    leaks, best = leaks_of(bed, mark), bed.best
+    proofs = [asked for asked, state, verified, _ in watch.samples if asked > since and state == best and verified > since_wall]
     assert proofs, f"not proved again: {watch.samples[-1:]}"
     # The answer was on its way for a moment.
     late = [packet for packet in leaks if packet.when > proofs[0]]
-    assert not late, f"called {bed.best} at {proofs[0]:.3f}, and then: {late[0].when:.3f} {late[0]}"
+    assert not late, f"called {best} at {proofs[0]:.3f}, and then: {late[0].when:.3f} {late[0]}"
     return leaks
 
 
@@ -251,8 +252,9 @@ def test_before_the_proof(request, wanted, bed, flows, what):
         since, since_wall = time.monotonic(), later_proofs(bed)
         watch.wait_proved(bed, since_wall, what)
     bed.fence()
+    best = bed.best
     for asked, state, verified, asked_wall in watch.samples:
-        if state != bed.best:
+        if state != best:
             continue
         assert verified, f"called {state} at {asked:.3f} without a proof"
         age = asked_wall - datetime.datetime.fromisoformat(verified)

@@ -3,7 +3,9 @@
 import json
 import re
 import shutil
+import signal
 import subprocess
+import time
 
 import pytest
 import telovix
@@ -58,7 +60,7 @@ def test_status_shows_containment_coverage_and_proof(contained):
     assert containment["wanted"] and containment["inForce"] and containment["provedAt"]
     assert containment["proofLacks"] == "" and containment["hazards"] == []
     attached = {layer["name"]: layer["attached"] for layer in containment["layers"]}
-    assert attached == {"cgroup_skb": True, "connect": True, "tc": False}
+    assert attached == {"cgroup_skb": True, "connect": True, "tc": False, "setsockopt": True}
     (rule,) = found["rules"]
     assert rule["state"] == "partial"
     assert {gap["gap"] for gap in rule["gaps"]} == {"trial_scope", "packet_socket"}
@@ -210,3 +212,28 @@ def test_restore_fails_when_what_is_wanted_was_damaged(contained):
     empty(sensor.bpffs)
     result = scoped(sensor, "restore")
     assert result.returncode == 0 and is_cut(sensor), result.stderr
+
+
+def test_a_revoked_sensor_does_not_release_itself(running):
+    """Its Console is there and refuses it: no restart forgets that, and no absence of the Console after it."""
+    result = running.ctl("contain", "web-1", "--on-lost-console", "release", "--wait", "--accept-partial", check=False)
+    if result.returncode and "no_enforcement" in result.stdout + result.stderr:
+        pytest.skip(result.stderr)
+    sensor = running.node
+    running.console.stop()
+    running.mint("revoke-sensor", sensor.sensor_id)
+    running.start_console()
+    sensor.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: status(sensor)["uplink"] == "refused", "it is refused")
+    sensor.kill9()
+    running.console.stop()
+    sensor = running.restart_sensor(sensor, wait=False)
+    started = time.monotonic()
+    wait_for(lambda: time.monotonic() - started > 66, "a minute and the reserve", 90)
+    assert is_cut(sensor)
+    found = status(sensor)
+    assert found["containment"]["inForce"] and not found["containment"]["releasedByItself"], found["containment"]
+    running.start_console()
+    sensor.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: status(sensor)["uplink"] == "refused", "it is refused again")
+    assert is_cut(sensor)

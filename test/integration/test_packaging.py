@@ -63,7 +63,8 @@ def test_restore_comes_before_the_network_and_holds_it_down():
     assert "network-pre.target" in unit["Before"][0].split()
     assert "/var/lib/telovix-sensor" in unit["RequiresMountsFor"][0].split()
     assert (unit["Type"], unit["RemainAfterExit"]) == (["oneshot"], ["yes"])
-    assert {"systemd-networkd.service", "NetworkManager.service", "networking.service"} <= set(
-        unit["RequiredBy"][0].split())
+    assert {"systemd-networkd.service", "NetworkManager.service", "networking.service", "ifup@.service", "iwd.service",
+            "cloud-init-local.service"} <= {name for line in unit["RequiredBy"] for name in line.split()}
+    assert "cloud-init-local.service" in unit["Before"][0].split(), "it goes out before network-pre.target"
     after = settings("telovix-sensor.service")["After"][0].split()
     assert "telovix-sensor-restore.service" in after

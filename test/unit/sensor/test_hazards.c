@@ -60,13 +60,17 @@ Test(hazards, disks_over_the_network) {
 struct world {
   struct folder folder;
   char proc[128], sys[128];
-  struct net_link links[2];
+  struct net_link links[8];
   struct hazards_options options;
 };
 static uint32_t routed_through;
+static bool wrapped;
 
 static uint32_t route(const uint8_t address[16]) {
   return routed_through;
+}
+static bool is_wrapped(const uint8_t address[16]) {
+  return wrapped;
 }
 
 static void put(const struct world *world, const char *name, const char *text) {
@@ -95,13 +99,15 @@ static void world_init(struct world *world) {
   world->links[1] = (struct net_link){.index = 3, .name = "wg0", .kind = "wireguard"};
   static const uint8_t console[1][16] = {{[10] = 0xff, [11] = 0xff, [12] = 10, [15] = 7}};
   routed_through = 2;
+  wrapped = false;
   world->options = (struct hazards_options){.proc = world->proc,
                                             .sys = world->sys,
                                             .console = console,
                                             .n_console = 1,
                                             .links = world->links,
                                             .n_links = 2,
-                                            .route = route};
+                                            .route = route,
+                                            .is_wrapped = is_wrapped};
 }
 
 Test(hazards, a_host_without_any) {
@@ -142,6 +148,84 @@ Test(hazards, the_root_is_far_also_below_other_layers) {
   cr_expect_eq(hazards_find(&world.options), 0);
   cr_assert_eq(symlink(target, at), 0);
   cr_expect_eq(hazards_find(&world.options), 1u << HAZARD_NETWORK_ROOT);
+  folder_done(&world.folder);
+}
+
+/* Index 2 leads out, 3 is the tunnel, 4 and 5 stand above. */
+static const struct {
+  const char *what;
+  struct net_link upper, other;
+  bool is_tunnel;
+} above[] = {
+    {"a VLAN of a card", {.kind = "vlan", .lower = 2}, {.index = 5}, false},
+    {"a VLAN of a tunnel", {.kind = "vlan", .lower = 3}, {.index = 5}, true},
+    {"a VLAN of itself", {.kind = "vlan", .lower = 4}, {.index = 5}, false},
+    {"a bridge without members", {.kind = "bridge"}, {.index = 5}, false},
+    {"a bridge over a vxlan", {.kind = "bridge"}, {.index = 5, .kind = "vxlan", .master = 4}, true},
+    {"a bridge of a tap",
+     {.kind = "bridge"},
+     {.index = 5, .kind = "tun", .is_ethernet = true, .master = 4},
+     true},
+    {"a bridge of a card", {.kind = "bridge"}, {.index = 5, .master = 4}, false},
+    {"a VRF of a VLAN of a tunnel",
+     {.kind = "vrf"},
+     {.index = 5, .kind = "vlan", .lower = 3, .master = 4},
+     true},
+    {"a pair, whose other end is none below", {.kind = "veth", .lower = 3}, {.index = 5}, false},
+    {"PPP over what nobody knows", {.kind = "ppp", .is_ppp = true}, {.index = 5}, true},
+};
+
+Test(hazards, the_way_is_a_tunnel_below_another_device) {
+  for (size_t i = 0; i < sizeof above / sizeof *above; i++) {
+    struct world world;
+    world_init(&world);
+    world.links[2] = above[i].upper;
+    world.links[2].index = 4;
+    world.links[3] = above[i].other;
+    world.options.n_links = 4;
+    routed_through = 4;
+    cr_expect_eq(hazards_find(&world.options), above[i].is_tunnel ? 1u << HAZARD_UPLINK_TUNNEL : 0,
+                 "%s", above[i].what);
+    folder_done(&world.folder);
+  }
+}
+
+/* A port of a virtual machine beside the card makes no tunnel of the bridge. */
+Test(hazards, a_bridge_with_a_card_and_a_tap_leads_out) {
+  struct world world;
+  world_init(&world);
+  world.links[0].master = 4;
+  world.links[2] = (struct net_link){.index = 4, .kind = "bridge"};
+  world.links[3] = (struct net_link){.index = 5, .kind = "tun", .is_ethernet = true, .master = 4};
+  world.options.n_links = 4;
+  routed_through = 4;
+  cr_expect_eq(hazards_find(&world.options), 0);
+  folder_done(&world.folder);
+}
+
+Test(hazards, ppp_over_ethernet_is_none) {
+  struct world world;
+  world_init(&world);
+  world.links[2] = (struct net_link){.index = 4, .kind = "ppp", .is_ppp = true};
+  world.options.n_links = 3;
+  routed_through = 4;
+  put(&world, "proc/net/pppoe", "Id       Address              Device\n");
+  cr_expect_eq(hazards_find(&world.options), 1u << HAZARD_UPLINK_TUNNEL);
+  put(&world, "proc/net/pppoe",
+      "Id       Address              Device\n0400     52:54:00:12:34:56     eth0\n");
+  cr_expect_eq(hazards_find(&world.options), 0);
+  /* One of the two is something else. */
+  world.links[3] = (struct net_link){.index = 5, .kind = "ppp", .is_ppp = true};
+  world.options.n_links = 4;
+  cr_expect_eq(hazards_find(&world.options), 1u << HAZARD_UPLINK_TUNNEL);
+  folder_done(&world.folder);
+}
+
+Test(hazards, a_policy_wraps_what_goes_to_the_console) {
+  struct world world;
+  world_init(&world);
+  wrapped = true;
+  cr_expect_eq(hazards_find(&world.options), 1u << HAZARD_UPLINK_TUNNEL);
   folder_done(&world.folder);
 }
 

@@ -2,6 +2,9 @@
 #include "sensor/net_links.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,6 +48,50 @@ Test(net_links, where_frames_leave) {
     cr_expect_eq(net_link_is_tunnel(&links[i].link), links[i].is_tunnel, "%zu %s", i,
                  links[i].link.name);
   }
+}
+
+static const struct {
+  struct net_link link;
+  bool leads_out;
+} elsewhere[] = {
+    {{.name = "lo", .is_loopback = true}, false},
+    {{.name = "eth0", .is_ethernet = true, .kind = "veth"}, false},
+    {{.name = "eth1", .is_ethernet = true}, true},
+    {{.name = "ib0", .kind = "ipoib"}, true},
+    {{.name = "ppp0", .kind = "ppp"}, true},
+    {{.name = "bond0", .kind = "bond"}, true},
+    {{.name = "br0", .kind = "bridge", .has_default_route = true}, false},
+    {{.name = "mv0", .kind = "macvlan"}, false},
+    {{.name = "sit0", .kind = "sit"}, false},
+    {{.name = "tap0", .kind = "tun", .is_ethernet = true}, false},
+};
+
+Test(net_links, where_frames_leave_from_another_namespace) {
+  for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
+    cr_expect_eq(net_link_leads_out(&elsewhere[i].link), elsewhere[i].leads_out, "%s",
+                 elsewhere[i].link.name);
+}
+
+/* Containers' ends are more than a thousand on some hosts. */
+Test(net_links, reads_more_than_a_thousand) {
+  struct net_link *list = NULL;
+  size_t n = 0, n_pairs = 0;
+  if (unshare(CLONE_NEWNET) != 0)
+    cr_skip_test("no network namespace of its own: %s", strerror(errno));
+  FILE *ip = popen("ip -batch -", "w");
+  cr_assert(ip);
+  for (unsigned i = 0; i < 550; i++)
+    fprintf(ip, "link add a%u type veth peer name b%u\n", i, i);
+  if (pclose(ip) != 0) cr_skip_test("no veth devices in this kernel");
+  cr_assert_eq(net_links_read(&list, &n), 0);
+  for (size_t i = 0; i < n; i++) {
+    n_pairs += strcmp(list[i].kind, "veth") == 0;
+    cr_assert(!i || list[i - 1].index < list[i].index);
+    cr_assert_eq(net_links_find(list, n, list[i].index), &list[i]);
+  }
+  cr_expect_eq(n_pairs, 1100);
+  cr_expect_null(net_links_find(list, n, 1u << 30));
+  free(list);
 }
 
 /* Every namespace has a loopback device, and it is the first. */
