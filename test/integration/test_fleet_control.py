@@ -120,6 +120,17 @@ def test_disabled_is_out_of_the_summary_and_in_everything_else(hosts):
     assert [ok for ok, _ in actions(hosts, host, "sensor_enabled")] == [True]
 
 
+def test_the_summary_counts_no_containment_of_who_is_out_of_it(hosts):
+    for host in hosts.hosts:
+        contain(hosts, host)
+    assert health(hosts).contained == N_HOSTS
+    control(hosts, "Disable", hosts.hosts[0])
+    control(hosts, "Revoke", hosts.hosts[1])
+    assert (health(hosts).sensors, health(hosts).contained) == (N_HOSTS - 2, N_HOSTS - 2)
+    control(hosts, "Enable", hosts.hosts[0])
+    assert health(hosts).contained == N_HOSTS - 1
+
+
 def test_a_request_id_answers_the_first_time_again(hosts):
     host = hosts.hosts[0]
     first = control(hosts, "Disable", host, request_id="once")
@@ -248,7 +259,7 @@ def test_deleted(hosts):
     wake.end(grpc.StatusCode.UNAUTHENTICATED, "sensor_deleted")
     # Who followed something of it is not told that the host did it.
     assert "was deleted" in rule_watch.end(grpc.StatusCode.NOT_FOUND, "unknown_sensor")
-    order_watch.end(grpc.StatusCode.NOT_FOUND, "unknown_order")
+    assert "the order is cancelled" in order_watch.end(grpc.StatusCode.NOT_FOUND, "unknown_order"), "it was never handed out"
     event_watch.end(grpc.StatusCode.NOT_FOUND, "unknown_sensor")
     wait_for(lambda: any(m.removed for m in fleet_watch.messages), "the fleet's watcher is told")
     gone = [m for m in fleet_watch.messages if m.removed]
@@ -276,6 +287,16 @@ def test_deleted(hosts):
     assert "sensor_deleted" in [r["actionType"] for r in hosts.audit("--sensor", host.id)], "and is found by the id"
     other.beat()
     verify(hosts)
+
+
+def test_what_becomes_of_a_delivered_order_nobody_will_know(hosts):
+    host = hosts.hosts[0]
+    order = hosts.api.call(KILL, sensor=host.id, pid=4711).order.order_id
+    host.beat()
+    watch = Stream(hosts.api, "telovix.v1.ContainmentService/WatchKill", order_id=order)
+    wait_for(lambda: watch.messages, "the order is watched")
+    control(hosts, "Delete", host)
+    assert "nobody will know" in watch.end(grpc.StatusCode.NOT_FOUND, "unknown_order")
 
 
 def test_the_same_node_name_is_another_sensor(hosts):
