@@ -227,7 +227,8 @@ void client_error(const struct client *client, const char *what, const struct tl
   tlx_text_escape(status->message, SIZE_MAX, text, sizeof text);
   fprintf(stderr, "telovixctl %s%s%s: %s%s%s: %s", client->verb, *subject ? " " : "", subject,
           tlx_grpc_code_name(status->code), *status->reason ? " " : "", status->reason, text);
-  if (exit_status == CLIENT_UNKNOWN)
+  /* What is not there any more cannot be asked again. */
+  if (exit_status == CLIENT_UNKNOWN && status->code != TLX_GRPC_NOT_FOUND)
     fprintf(
         stderr,
         "; it may have been carried out: repeat it with --request-id %s, which cannot act twice",
@@ -259,9 +260,11 @@ int client_call(struct client *client, const char *what, const char *path,
                               .message = message,
                               .arg = arg};
   struct tlx_status status;
+  client->was_refused = false;
   if (session_run(client->session, &call, &status)) return CLIENT_OK;
-  int ret = *client->request_id && call.was_sent && outcome_unknown(&status) ? CLIENT_UNKNOWN
-                                                                             : CLIENT_FAILED;
+  client->was_refused = call.was_sent && !outcome_unknown(&status);
+  int ret =
+      *client->request_id && call.was_sent && !client->was_refused ? CLIENT_UNKNOWN : CLIENT_FAILED;
   client_error(client, what, &status, ret);
   return ret;
 }

@@ -27,6 +27,7 @@ struct client {
   struct witness witness;
   const char *verb;    /* words of the verb, e.g. "sensors list" */
   char request_id[72]; /* of a change: given or made up; empty for reads */
+  bool was_refused;    /* the last call reached the Console, and changed nothing for certain */
 };
 
 /* Runs one command line; returns the exit status. Main thread, once a process. */

@@ -56,52 +56,66 @@ int cmd_enable(struct client *client) {
 
 /* ---- the sensor that is meant ---- */
 
-struct found {
-  char sensor_id[TLX_ID_MAX], node_name[256];
+struct target {
+  char sensor[256];    /* as the requests name it */
+  char node_name[256]; /* as they confirm it */
   Telovix__V1__ContainmentState containment;
 };
 
 static bool take_sensor(void *arg, const ProtobufCMessage *message) {
-  struct found *found = arg;
+  struct target *target = arg;
   const Telovix__V1__Sensor *sensor = (const Telovix__V1__Sensor *)message;
-  snprintf(found->sensor_id, sizeof found->sensor_id, "%s", sensor->sensor_id);
-  snprintf(found->node_name, sizeof found->node_name, "%s", sensor->node_name);
-  found->containment = sensor->containment_state;
+  snprintf(target->sensor, sizeof target->sensor, "%s", sensor->sensor_id);
+  snprintf(target->node_name, sizeof target->node_name, "%s", sensor->node_name);
+  target->containment = sensor->containment_state;
   return true;
 }
 
-/* Reads it; the error is printed. Nothing is changed, so nothing can be unknown. */
-static int find(struct client *client, struct found *found) {
-  char request_id[sizeof client->request_id];
-  Telovix__V1__GetSensorRequest request = TELOVIX__V1__GET_SENSOR_REQUEST__INIT;
-  request.sensor = (char *)client->args.words[0];
-  memcpy(request_id, client->request_id, sizeof request_id);
-  client->request_id[0] = '\0';
-  int ret = client_call(client, client->args.words[0], "/telovix.v1.FleetService/GetSensor",
-                        &request.base, &telovix__v1__sensor__descriptor, take_sensor, found);
-  memcpy(client->request_id, request_id, sizeof request_id);
-  return ret;
+/* A sensor that is gone, asked for by a repetition: what the first try did is in the log alone. */
+static int gone(struct client *client) {
+  struct tlx_status status;
+  tlx_status_set(&status, TLX_GRPC_NOT_FOUND, "unknown_sensor",
+                 "there is no such sensor any more; whether request %s was carried out: telovixctl "
+                 "audit list --action sensor_%sd",
+                 client->request_id, client->verb);
+  client_error(client, client->args.words[0], &status, CLIENT_UNKNOWN);
+  return CLIENT_UNKNOWN;
 }
 
-/* Finds what the Console must be told as the node name: what was typed; with --yes the word of the
- * command line, so that a retry is the same request also when the sensor is gone meanwhile. */
-static int confirm(struct client *client, char *ret_node_name, size_t size) {
-  struct found found;
+/* Reads the sensor |word|, an id or a node name; the error is printed. Nothing is changed by it. */
+static int find(struct client *client, const char *word, struct target *ret_target) {
+  struct tlx_status status;
+  Telovix__V1__GetSensorRequest request = TELOVIX__V1__GET_SENSOR_REQUEST__INIT;
+  request.sensor = (char *)word;
+  struct session_call call = {.path = "/telovix.v1.FleetService/GetSensor",
+                              .request = &request.base,
+                              .reply = &telovix__v1__sensor__descriptor,
+                              .timeout_ms = client_timeout_ms(client),
+                              .message = take_sensor,
+                              .arg = ret_target};
+  if (session_run(client->session, &call, &status)) return CLIENT_OK;
+  if (status.code == TLX_GRPC_NOT_FOUND && client->args.request_id) return gone(client);
+  client_error(client, client->args.words[0], &status, CLIENT_FAILED);
+  return CLIENT_FAILED;
+}
+
+/* Settles whom the requests name, and with which node name; asks for it unless --yes was given. A
+ * node name may be another sensor's a moment later, so what somebody was asked about, and what
+ * |is_in_steps|, is named by its id. One request with --yes is the words of the command line, so
+ * that a retry is the same request also when the sensor is gone meanwhile. */
+static int choose(struct client *client, bool is_in_steps, struct target *ret_target) {
   const char *word = client->args.words[0];
   if (!client->args.yes && !confirm_can_ask()) return confirm_refuse(client);
-  if (client->args.yes && strncmp(word, "sensor_", 7) != 0) {
-    snprintf(ret_node_name, size, "%s", word);
+  if (client->args.yes && !is_in_steps && strncmp(word, "sensor_", 7) != 0) {
+    *ret_target = (struct target){.containment = CONTAINMENT(UNSPECIFIED)};
+    snprintf(ret_target->sensor, sizeof ret_target->sensor, "%s", word);
+    snprintf(ret_target->node_name, sizeof ret_target->node_name, "%s", word);
     return CLIENT_OK;
   }
-  int ret = find(client, &found);
-  if (ret != CLIENT_OK) return ret;
-  if (client->args.yes) {
-    snprintf(ret_node_name, size, "%s", found.node_name);
-    return CLIENT_OK;
-  }
-  return confirm_node(client, found.sensor_id, found.node_name, ret_node_name, size)
-             ? CLIENT_OK
-             : CLIENT_FAILED;
+  int ret = find(client, word, ret_target);
+  if (ret != CLIENT_OK || client->args.yes) return ret;
+  return confirm_node(client, ret_target->sensor, ret_target->node_name) ? CLIENT_OK
+                                                                         : CLIENT_FAILED;
 }
 
 /* ---- revoke ---- */
@@ -120,7 +134,7 @@ static bool take_stored(void *arg, const ProtobufCMessage *message) {
   return true;
 }
 
-static int not_reached(struct client *client, const struct found *found, const char *wanted) {
+static int not_reached(struct client *client, const struct target *found, const char *wanted) {
   struct tlx_status status;
   char word[64];
   tlx_status_set(
@@ -132,14 +146,13 @@ static int not_reached(struct client *client, const struct found *found, const c
 }
 
 /* Orders the containment or the release, and waits until the host is observed to be so. */
-static int do_first(struct client *client) {
+static int do_first(struct client *client, const struct target *target) {
   const struct args *args = &client->args;
   struct first first = {.has_rule = false};
-  struct found found;
-  char own_id[sizeof client->request_id];
-  memcpy(own_id, client->request_id, sizeof own_id);
-  size_t len = strlen(client->request_id);
-  snprintf(client->request_id + len, sizeof client->request_id - len,
+  struct target found;
+  /* Of this order alone: what is named to the operator is the id that repeats the whole command. */
+  char order_id[sizeof client->request_id + 8];
+  snprintf(order_id, sizeof order_id, "%s%s", client->request_id,
            args->contain_first ? ".contain" : ".release");
   client->args.wait = true;
   rule_change_init(&first.change, client, args->contain_first ? MODE(ENFORCE) : MODE(UNSPECIFIED));
@@ -147,9 +160,9 @@ static int do_first(struct client *client) {
   first.change.consequence = "nothing was revoked";
   Telovix__V1__ContainSensorRequest contain = TELOVIX__V1__CONTAIN_SENSOR_REQUEST__INIT;
   Telovix__V1__ReleaseSensorRequest release = TELOVIX__V1__RELEASE_SENSOR_REQUEST__INIT;
-  contain.sensor = release.sensor = (char *)args->words[0];
+  contain.sensor = release.sensor = (char *)target->sensor;
   if (args->reason) contain.reason = release.reason = (char *)args->reason;
-  contain.request_id = release.request_id = client->request_id;
+  contain.request_id = release.request_id = order_id;
   int ret = client_call(client, args->words[0],
                         args->contain_first ? "/telovix.v1.ContainmentService/ContainSensor"
                                             : "/telovix.v1.ContainmentService/ReleaseSensor",
@@ -157,10 +170,9 @@ static int do_first(struct client *client) {
                         &telovix__v1__containment_reply__descriptor, take_stored, &first);
   bool ended = ret == CLIENT_OK && first.has_rule;
   if (ended) ret = rule_change_wait(&first.change);
-  memcpy(client->request_id, own_id, sizeof own_id);
   /* An end that is not the wanted one was shown, and not yet said to be a failure. */
   if (ret != CLIENT_OK && !(ended && first.change.ended)) return ret;
-  ret = find(client, &found);
+  ret = find(client, target->sensor, &found);
   if (ret != CLIENT_OK) return ret;
   bool reached = args->contain_first
                      ? found.containment == CONTAINMENT(CONTAINED) ||
@@ -172,7 +184,7 @@ static int do_first(struct client *client) {
 
 int cmd_revoke(struct client *client) {
   const struct args *args = &client->args;
-  char node_name[256];
+  struct target target;
   bool has_first = args->contain_first || args->release_first;
   if (args->contain_first && args->release_first) {
     fprintf(stderr, "telovixctl revoke: --contain-first and --release-first: give one of them\n");
@@ -188,12 +200,12 @@ int cmd_revoke(struct client *client) {
                     "before it gets one made of it\n");
     return CLIENT_USAGE;
   }
-  int ret = confirm(client, node_name, sizeof node_name);
-  if (ret == CLIENT_OK && has_first) ret = do_first(client);
+  int ret = choose(client, has_first, &target);
+  if (ret == CLIENT_OK && has_first) ret = do_first(client, &target);
   if (ret != CLIENT_OK) return ret;
   Telovix__V1__RevokeSensorRequest request = TELOVIX__V1__REVOKE_SENSOR_REQUEST__INIT;
-  request.sensor = (char *)args->words[0];
-  request.confirm_node_name = node_name;
+  request.sensor = target.sensor;
+  request.confirm_node_name = target.node_name;
   if (args->reason) request.reason = (char *)args->reason;
   request.request_id = client->request_id;
   return client_call(client, args->words[0], "/telovix.v1.FleetService/RevokeSensor", &request.base,
@@ -220,12 +232,12 @@ static bool show_deletion(void *arg, const ProtobufCMessage *message) {
 
 int cmd_delete(struct client *client) {
   const struct args *args = &client->args;
-  char node_name[256];
-  int ret = confirm(client, node_name, sizeof node_name);
+  struct target target;
+  int ret = choose(client, false, &target);
   if (ret != CLIENT_OK) return ret;
   Telovix__V1__DeleteSensorRequest request = TELOVIX__V1__DELETE_SENSOR_REQUEST__INIT;
-  request.sensor = (char *)args->words[0];
-  request.confirm_node_name = node_name;
+  request.sensor = target.sensor;
+  request.confirm_node_name = target.node_name;
   request.force = args->force;
   if (args->reason) request.reason = (char *)args->reason;
   request.request_id = client->request_id;

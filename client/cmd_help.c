@@ -25,7 +25,7 @@ int cmd_help_choose(struct client *client) {
         "a containment that lets too much or too little in     telovixctl allow SENSOR set "
         "ENTRY...\n"
         "a containment that is no longer needed                telovixctl release SENSOR --wait\n"
-        "a host that is away for a while, or decommissioned     telovixctl disable SENSOR\n"
+        "a host that is away for a while, or decommissioned    telovixctl disable SENSOR\n"
         "that, when it is back                                 telovixctl enable SENSOR\n"
         "the trust in a host that is confirmed compromised     telovixctl revoke SENSOR "
         "--contain-first\n"

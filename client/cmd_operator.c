@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Verbs of operators: create, list, role, revoke, and renew of one's own certificate. */
 #include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "client/client.h"
 #include "client/new_identity.h"
@@ -97,8 +97,11 @@ static void show_issued(const struct issued *issued, const char *folder) {
 
 /* ---- create ---- */
 
-static int remove_one(const char *path, const struct stat *info, int type, struct FTW *ftw) {
-  return remove(path);
+/* Takes back what new_identity_open() made, and nothing else that may lie there. */
+static void forget(const struct new_identity *identity, const char *pending) {
+  tlx_file_remove(identity->key_path);
+  tlx_file_remove(identity->csr_path);
+  rmdir(pending);
 }
 
 static int write_profile(const struct issued *issued, const char *folder) {
@@ -124,8 +127,9 @@ static int ask_create(struct client *client, struct issued *issued, const char *
       client_call(client, issued->name, "/telovix.v1.OperatorService/CreateOperator", &request.base,
                   &telovix__v1__operator_certificate_reply__descriptor, take_issued, issued);
   if (ret == CLIENT_OK && !issued->is_good) return local_failed(client, issued->name, issued->why);
-  /* Refused: the key is nobody's. With an unknown outcome it may be an operator's by now. */
-  if (ret == CLIENT_FAILED) nftw(pending, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+  /* The key is nobody's only when no request but this one had it, and this one was refused. One
+   * whose answer was lost may be an operator's by now, whatever becomes of the repetition. */
+  if (client->was_refused && issued->identity->is_new) forget(issued->identity, pending);
   return ret;
 }
 

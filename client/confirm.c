@@ -8,6 +8,9 @@
 
 #include "common/text.h"
 
+/* A node name has at most 253 characters; a line break and a NUL come after it. */
+#define TYPED_MAX 256u
+
 /* The reference's warning. */
 static const char warning[] =
     "Revocation and deletion are not reversible. Use disable or containment first if there is any "
@@ -27,18 +30,17 @@ int confirm_refuse(const struct client *client) {
   return CLIENT_USAGE;
 }
 
-bool confirm_node(const struct client *client, const char *sensor_id, const char *node_name,
-                  char *ret_typed, size_t size) {
-  char fleet[1024], node[1024];
+bool confirm_node(const struct client *client, const char *sensor_id, const char *node_name) {
+  char fleet[1024], node[1024], typed[TYPED_MAX];
   struct tlx_status status;
   tlx_text_escape(client->profile.fleet, SIZE_MAX, fleet, sizeof fleet);
   tlx_text_escape(node_name, SIZE_MAX, node, sizeof node);
   fprintf(stderr, "Fleet %s: %s %s (%s)\n%s\nType the node name to go on: ", fleet, client->verb,
           node, sensor_id, warning);
   fflush(stderr);
-  if (!fgets(ret_typed, (int)size, stdin)) *ret_typed = '\0';
-  ret_typed[strcspn(ret_typed, "\r\n")] = '\0';
-  if (strcasecmp(ret_typed, node_name) == 0) return true;
+  if (!fgets(typed, (int)sizeof typed, stdin)) *typed = '\0';
+  typed[strcspn(typed, "\r\n")] = '\0';
+  if (strcasecmp(typed, node_name) == 0) return true;
   tlx_status_set(&status, TLX_GRPC_FAILED_PRECONDITION, "not_confirmed",
                  "that is not the node name; nothing was done");
   client_error(client, client->args.words[0], &status, CLIENT_FAILED);

@@ -11,8 +11,6 @@
 bool confirm_can_ask(void);
 /* Says that |client|'s verb wants --yes where there is nobody to ask. Returns CLIENT_USAGE. */
 int confirm_refuse(const struct client *client);
-/* Prints fleet, what is meant and what it means, and asks for the node name; |ret_typed| (|size|
- * bytes) is what was typed, as it will be told to the Console. True when it is |node_name|, in any
- * case of letters; false with the error printed. */
-bool confirm_node(const struct client *client, const char *sensor_id, const char *node_name,
-                  char *ret_typed, size_t size);
+/* Prints fleet, what is meant and what it means, and asks for the node name. True when |node_name|
+ * was typed, in any case of letters; false with the error printed. */
+bool confirm_node(const struct client *client, const char *sensor_id, const char *node_name);

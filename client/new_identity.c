@@ -46,7 +46,8 @@ int new_identity_open(const char *folder, const char *key_name, const char *csr_
   *ret_identity = (struct new_identity){.key_path = tlx_path_join(folder, key_name),
                                         .csr_path = tlx_path_join(folder, csr_name)};
   int err = ret_identity->key_path && ret_identity->csr_path ? 0 : -ENOMEM;
-  if (!err && !take_up(ret_identity)) err = make(ret_identity, name);
+  ret_identity->is_new = !err && !take_up(ret_identity);
+  if (ret_identity->is_new) err = make(ret_identity, name);
   if (!err) return 0;
   err = fail(why, ret_identity->key_path, err);
   new_identity_done(ret_identity);

@@ -13,6 +13,7 @@ struct new_identity {
   char *key_path, *csr_path; /* owned */
   struct tlx_key *key;       /* owned */
   struct tlx_buf csr;        /* DER */
+  bool is_new;               /* made by this run: no request has gone out with it before */
 };
 /* Takes up what an earlier try left in |folder| under these names, if it is whole, or makes both
  * (the key with mode 0600) for an operator called |name|. 0, or a negative error with a sentence in

@@ -26,6 +26,7 @@ static void start(struct op_fleet *op) {
   op->changed = false;
   *op->sensor_id = *op->node_name = *op->notice = 0;
   op->n_orders = op->n_cancelled = op->n_unknown = 0;
+  memset(op->is_cancelled, 0, sizeof op->is_cancelled);
   op->n_rules = op->n_all_orders = op->n_events = op->n_tokens = 0;
 }
 
@@ -117,6 +118,7 @@ static void end_orders(struct op_fleet *op, struct tlx_txn *txn, const char *cau
     Telovix__Store__V1__OrderRecord *record = tlx_order_get(txn, op->orders[i]);
     if (!record) continue;
     bool was_queued = record->state == TLX_ORDER_QUEUED;
+    op->is_cancelled[i] = was_queued;
     record->state = was_queued ? TLX_ORDER_CANCELLED : TLX_ORDER_RESULT_UNKNOWN;
     record->finished_wall_ms = op->op.actor.wall_ms;
     tlx_order_put(txn, record);

@@ -17,8 +17,10 @@ struct op_fleet {
   char sensor_id[32], node_name[256];
   char notice[768];
   bool changed; /* false = it was so already, and nothing was written */
-  /* Revoke and delete: kill orders that this ended, for watchers. */
+  /* Revoke and delete: kill orders that this ended, for watchers, and which of them were never
+   * handed out. */
   char orders[OPEN_ORDERS_PER_SENSOR_MAX][32];
+  bool is_cancelled[OPEN_ORDERS_PER_SENSOR_MAX];
   unsigned n_orders, n_cancelled, n_unknown;
   /* Delete: what was removed. */
   unsigned n_rules, n_all_orders, n_events, n_tokens;

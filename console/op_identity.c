@@ -54,13 +54,13 @@ static bool find_given(const struct op_enroll *op, struct tlx_txn *txn,
 }
 
 /* Whether it would still be taken: to give it again otherwise would be a lie. */
-static bool is_good(struct tlx_txn *txn, const struct given *given) {
+static bool is_good(const struct op_enroll *op, struct tlx_txn *txn, const struct given *given) {
   struct tlx_cert cert;
   const Telovix__Store__V1__SensorRecord *sensor = tlx_sensor_get(txn, given->sensor_id);
   if (!sensor || sensor->trust_state == OP_TRUST_REVOKED) return false;
   if (tlx_cert_parse((struct tlx_bytes){given->certificate.data, given->certificate.len}, &cert) !=
           0 ||
-      cert.serial_len != TLX_SERIAL_LEN)
+      cert.serial_len != TLX_SERIAL_LEN || tlx_cert_check_time(&cert, op->op.actor.wall_ms) != 0)
     return false;
   const Telovix__Store__V1__SerialRecord *serial = tlx_serial_get(txn, cert.serial);
   return serial && serial->state == TLX_SERIAL_GOOD;
@@ -91,18 +91,8 @@ static bool check(struct op_enroll *op, struct tlx_txn *txn,
   if (!check_binding(op, txn, token)) return false;
   /* The reply of a former try may be lost: the same key gets the same certificate. */
   if (find_given(op, txn, token, ret_given))
-    return is_good(txn, ret_given) || refuse(op, REASON_TOKEN_USED);
+    return is_good(op, txn, ret_given) || refuse(op, REASON_TOKEN_USED);
   return token->uses < token->max_uses || refuse(op, REASON_TOKEN_USED);
-}
-
-bool op_enroll_check(struct op_enroll *op, struct tlx_txn *txn) {
-  const Telovix__Store__V1__TokenRecord *token = tlx_token_find(txn, op->token_hash);
-  struct given given;
-  tlx_status_clear(&op->op.status);
-  if (!check(op, txn, token, &given) || tlx_txn_err(txn)) return false;
-  if (token->kind == TOKEN_REENROLLMENT)
-    snprintf(op->sensor_id, sizeof op->sensor_id, "%s", token->sensor_id);
-  return true;
 }
 
 /* ---- retry ---- */
@@ -125,6 +115,20 @@ static void give_again(struct op_enroll *op, struct tlx_txn *txn, const struct g
   snprintf(op->sensor_id, sizeof op->sensor_id, "%s", given->sensor_id);
   tlx_buf_add(&op->certificate, given->certificate.data, given->certificate.len);
   if (op->certificate.err) tlx_txn_fail(txn, op->certificate.err);
+}
+
+enum op_enroll_verdict op_enroll_check(struct op_enroll *op, struct tlx_txn *txn) {
+  const Telovix__Store__V1__TokenRecord *token = tlx_token_find(txn, op->token_hash);
+  struct given given;
+  tlx_status_clear(&op->op.status);
+  if (!check(op, txn, token, &given) || tlx_txn_err(txn)) return OP_ENROLL_REFUSED;
+  if (given.sensor_id) {
+    give_again(op, txn, &given);
+    return tlx_txn_err(txn) ? OP_ENROLL_REFUSED : OP_ENROLL_AGAIN;
+  }
+  if (token->kind == TOKEN_REENROLLMENT)
+    snprintf(op->sensor_id, sizeof op->sensor_id, "%s", token->sensor_id);
+  return OP_ENROLL_NEW;
 }
 
 /* ---- the new sensor ---- */
@@ -240,17 +244,18 @@ void op_enroll_run(struct op *base, struct tlx_txn *txn) {
     return;
   }
   if (given.sensor_id) {
+    /* Two requests of one key met in the queue: the first one's identity is the answer. */
+    json_decref(detail);
     give_again(op, txn, &given);
-    json_object_set_new(detail, "repeated", json_true());
-  } else {
-    if (is_again)
-      replace_identity(op, txn);
-    else
-      put_sensor(op, txn, token);
-    put_serial(op, txn, is_again);
-    use_token(op, txn, token);
-    op->has_replaced = is_again;
+    return;
   }
+  if (is_again)
+    replace_identity(op, txn);
+  else
+    put_sensor(op, txn, token);
+  put_serial(op, txn, is_again);
+  use_token(op, txn, token);
+  op->has_replaced = is_again;
   op_audit_json(base, txn, is_again ? REENROLLED : ENROLLED, true, op->sensor_id, detail);
 }
 

@@ -144,19 +144,23 @@ void op_operator_used_run(struct op *base, struct tlx_txn *txn) {
 
 struct admins {
   const char *but;
+  uint64_t now_wall_ms;
   unsigned n;
 };
 
 static bool count_admin(void *arg, const Telovix__Store__V1__OperatorRecord *record) {
   struct admins *admins = arg;
-  admins->n +=
-      record->role == AUTHZ_ADMIN && !record->revoked && strcmp(record->name, admins->but) != 0;
+  /* One whose certificate has ended can do nothing, and renew nothing. */
+  admins->n += record->role == AUTHZ_ADMIN && !record->revoked &&
+               record->cert_not_after_wall_ms > admins->now_wall_ms &&
+               strcmp(record->name, admins->but) != 0;
   return true;
 }
 
-/* Whether somebody stays who can make operators, when |record| is none of them any more. */
-static bool others_remain(struct tlx_txn *txn, const Telovix__Store__V1__OperatorRecord *record) {
-  struct admins admins = {.but = record->name};
+/* Whether somebody stays who can make operators, when |op|->record is none of them any more. */
+static bool others_remain(const struct op_operator_change *op, struct tlx_txn *txn) {
+  const Telovix__Store__V1__OperatorRecord *record = op->record;
+  struct admins admins = {.but = record->name, .now_wall_ms = op->op.actor.wall_ms};
   if (record->role != AUTHZ_ADMIN || record->revoked) return true;
   tlx_operator_each(txn, NULL, count_admin, &admins);
   return admins.n > 0;
@@ -181,7 +185,7 @@ static bool may_have_role(struct op_operator_change *op, struct tlx_txn *txn) {
     tlx_status_set(&op->op.status, TLX_GRPC_FAILED_PRECONDITION,
                    reason_word(REASON_OPERATOR_IS_REVOKED),
                    "%s is revoked, and a role would not change that", op->name);
-  else if (op->role != AUTHZ_ADMIN && !others_remain(txn, op->record))
+  else if (op->role != AUTHZ_ADMIN && !others_remain(op, txn))
     refuse_last(op);
   return op->op.status.code == TLX_GRPC_OK;
 }
@@ -205,7 +209,7 @@ void op_operator_revoke_run(struct op *base, struct tlx_txn *txn) {
   struct op_operator_change *op = (void *)base;
   json_t *asked = asked_of(op->name);
   bool ok = find(op, txn);
-  if (ok && !others_remain(txn, op->record)) {
+  if (ok && !others_remain(op, txn)) {
     refuse_last(op);
     ok = false;
   }

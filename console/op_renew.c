@@ -12,9 +12,6 @@
 #define RENEWED "sensor_certificate_renewed"
 #define CLONE "clone_suspected"
 
-/* An unused certificate is replaced by one for another key at most so often. */
-#define REPLACE_INTERVAL_MS 60000u
-
 static bool is_serial(const ProtobufCBinaryData *blob, const uint8_t *serial) {
   return blob->len == TLX_SERIAL_LEN && memcmp(blob->data, serial, TLX_SERIAL_LEN) == 0;
 }
@@ -81,7 +78,7 @@ enum op_renew_verdict op_renew_check(struct op_renew *op, struct tlx_txn *txn,
     *ret_given = current->issued_certificate;
     return OP_RENEW_AGAIN;
   }
-  return is_fresh(op, sensor->cert_not_before_wall_ms, REPLACE_INTERVAL_MS)
+  return is_fresh(op, sensor->cert_not_before_wall_ms, SENSOR_RENEW_INTERVAL_MS)
              ? refuse(op, REASON_RENEWED_RECENTLY)
              : OP_RENEW_NEW;
 }
@@ -93,7 +90,7 @@ static void put_new(struct op_renew *op, struct tlx_txn *txn,
   if (is_serial(&sensor->serial, op->own_serial))
     op_serial_used(txn, sensor);
   else
-    tlx_serial_remove(txn, sensor->serial.data); /* it was used by nobody */
+    op_serial_end(txn, &sensor->serial); /* who comes with it has a copy, or is the original */
   sensor->previous_serial = (ProtobufCBinaryData){sizeof op->own_serial, op->own_serial};
   sensor->serial = (ProtobufCBinaryData){sizeof op->serial, op->serial};
   sensor->cert_not_before_wall_ms = op->not_before_wall_ms;

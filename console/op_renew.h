@@ -27,7 +27,8 @@ enum op_renew_verdict {
  * actor.wall_ms. Refuses certificate_unknown, invalid_sensor_trust, certificate_superseded (it is
  * neither the current nor the one before), and renewed_recently: a sensor gets a further
  * certificate once in SENSOR_RENEW_INTERVAL_MS, so that what must be remembered of it is bounded.
- * An unused one is replaced when another key asks, and leaves nothing behind. */
+ * An unused one is replaced, as seldom, when another key asks, and stays on record as superseded.
+ */
 enum op_renew_verdict op_renew_check(struct op_renew *op, struct tlx_txn *txn,
                                      ProtobufCBinaryData *ret_given);
 /* Puts the new one beside the one that asked, which stays good until the new one is first used or

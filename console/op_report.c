@@ -10,6 +10,7 @@
 #include "console/op_int.h"
 #include "console/op_renew.h"
 #include "console/op_report_int.h"
+#include "console/reasons.h"
 
 /* Results, and orders that are delivered or expire. */
 #define CHANGED_MAX (REPORT_RESULTS_MAX + OPEN_ORDERS_PER_SENSOR_MAX)
@@ -125,6 +126,10 @@ static void deliver(struct op_report *op, struct tlx_txn *txn) {
 
 /* ---- the sensor's record ---- */
 
+static bool is_serial(const ProtobufCBinaryData *blob, const uint8_t *serial) {
+  return blob->len == TLX_SERIAL_LEN && memcmp(blob->data, serial, TLX_SERIAL_LEN) == 0;
+}
+
 static void update_sensor(struct op_report *op, struct tlx_txn *txn,
                           Telovix__Store__V1__SensorRecord *sensor) {
   if (op->first_seen && sensor->trust_state == OP_TRUST_BOOTSTRAP_PENDING)
@@ -145,8 +150,7 @@ static void update_sensor(struct op_report *op, struct tlx_txn *txn,
     sensor->renewal_error = op->renewal_error;
   }
   /* Of a certificate that was replaced meanwhile nothing is ended. */
-  bool is_first_use = op->is_first_use && sensor->serial.len == sizeof op->serial &&
-                      memcmp(sensor->serial.data, op->serial, sizeof op->serial) == 0;
+  bool is_first_use = op->is_first_use && is_serial(&sensor->serial, op->serial);
   if (is_first_use) op_serial_used(txn, sensor);
   if (op->first_seen || op->has_facts || op->n_events_stored || op->has_hazards ||
       op->is_armed_again || op->has_renewal_error || is_first_use)
@@ -168,6 +172,16 @@ static bool make_lists(struct op_report *op, struct tlx_txn *txn) {
   return false;
 }
 
+/* Once more, here: the trust may have ended while the heartbeat waited for its transaction. */
+static bool is_trusted(struct op_report *op, const Telovix__Store__V1__SensorRecord *sensor) {
+  if (sensor->trust_state == OP_TRUST_REVOKED)
+    reason_set(&op->op.status, REASON_INVALID_SENSOR_TRUST);
+  else if (!is_serial(&sensor->serial, op->serial) &&
+           !is_serial(&sensor->previous_serial, op->serial))
+    reason_set(&op->op.status, REASON_CERTIFICATE_SUPERSEDED);
+  return op->op.status.code == TLX_GRPC_OK;
+}
+
 void op_report_run(struct op *base, struct tlx_txn *txn) {
   struct op_report *op = (void *)base;
   if (!make_lists(op, txn)) return;
@@ -176,6 +190,7 @@ void op_report_run(struct op *base, struct tlx_txn *txn) {
     tlx_status_set(&base->status, TLX_GRPC_NOT_FOUND, "unknown_sensor", "the sensor was deleted");
     return;
   }
+  if (!is_trusted(op, sensor)) return;
   for (unsigned i = 0; i < op->n_results; i++)
     take_result(op, txn, &op->results[i]);
   op_report_rules(op, txn);
@@ -184,7 +199,7 @@ void op_report_run(struct op *base, struct tlx_txn *txn) {
   /* Before the events: one of them may tell of another lift. */
   if (op->is_armed_again) sensor->lifted_wall_ms = 0;
   op_report_events(op, txn, sensor);
-  if (op->deliver && sensor->trust_state != OP_TRUST_REVOKED) deliver(op, txn);
+  if (op->deliver) deliver(op, txn);
   update_sensor(op, txn, sensor);
 }
 

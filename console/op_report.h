@@ -80,8 +80,8 @@ struct op_report {
   size_t n_hazards;
   bool is_armed_again; /* the set in force is newer than the one that was lifted */
   bool is_first_use;   /* |serial| is the sensor's current certificate, and was not used before */
-  uint8_t serial[TLX_SERIAL_LEN];
-  bool has_renewal_error; /* to be stored; empty = the last renewal did not fail */
+  uint8_t serial[TLX_SERIAL_LEN]; /* of the certificate with which the heartbeat came */
+  bool has_renewal_error;         /* to be stored; empty = the last renewal did not fail */
   char renewal_error[RENEWAL_ERROR_MAX];
   struct report_result results[REPORT_RESULTS_MAX];
   unsigned n_results;
@@ -116,7 +116,9 @@ const char *report_reject_word(enum report_reject reject);
  * proof of each revision of a containment is audited as containment_verified. The first use of a
  * new certificate ends the one before. STILL_ALIVE is progress (not acknowledged). Ends are audited
  * as process_kill_finished. What is |rejected| has no effect, and the caller puts it on record,
- * throttled: a sensor can send as much of it as it likes. Refuses only unknown_sensor. */
+ * throttled: a sensor can send as much of it as it likes. Refuses unknown_sensor,
+ * invalid_sensor_trust, and certificate_superseded (|serial| is neither the current certificate nor
+ * the one before), and then does nothing. */
 void op_report_run(struct op *op, struct tlx_txn *txn);
 /* Frees the op and its lists. NULL is fine. */
 void op_report_free(struct op_report *op);

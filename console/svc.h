@@ -60,11 +60,14 @@ void svc_get_template(struct tlx_call *call, const ProtobufCMessage *request);
 void svc_renew_certificate(struct tlx_call *call, const ProtobufCMessage *request);
 /* The call was refused because an older certificate came back: remembered and audited once. */
 void svc_note_clone(struct tlx_call *call);
-/* A leaf for |sensor_id| and |spki|: makes serial and times, and appends the DER. 0 or a negative
- * error. */
+/* A leaf for |sensor_id| and |spki|: makes serial and times, and appends the DER. |replaced| is the
+ * certificate that it takes the place of, NULL = none: the leaf begins no later than that (see
+ * trust_start), while |ret_not_before_wall_ms| is for the record, and tells when it was made. 0 or
+ * a negative error. */
 int svc_sign_sensor(struct console *console, const char *sensor_id, struct tlx_bytes spki,
-                    uint8_t ret_serial[TLX_SERIAL_LEN], uint64_t *ret_not_before_wall_ms,
-                    uint64_t *ret_not_after_wall_ms, struct tlx_buf *ret_der);
+                    const struct tlx_cert *replaced, uint8_t ret_serial[TLX_SERIAL_LEN],
+                    uint64_t *ret_not_before_wall_ms, uint64_t *ret_not_after_wall_ms,
+                    struct tlx_buf *ret_der);
 /* What a reply tells of certificates: |leaf| and its issuer in |ret_chain| (2), all CAs of the
  * fleet in |ret_bundle| (TLX_CA_MAX); borrowed. Returns how many CAs. */
 size_t svc_list_certificates(struct console *console, struct tlx_bytes leaf,

@@ -84,8 +84,8 @@ static int sign(struct console *console, struct op_enroll *op, struct tlx_bytes 
   /* A token that is bound to a sensor has named it. */
   int err = *op->sensor_id ? 0 : tlx_id_make("sensor_", op->sensor_id, sizeof op->sensor_id);
   return err ? err
-             : svc_sign_sensor(console, op->sensor_id, spki, op->serial, &op->not_before_wall_ms,
-                               &op->not_after_wall_ms, &op->certificate);
+             : svc_sign_sensor(console, op->sensor_id, spki, NULL, op->serial,
+                               &op->not_before_wall_ms, &op->not_after_wall_ms, &op->certificate);
 }
 
 static void reply_enrolled(struct tlx_call *call, const struct op_enroll *op) {
@@ -132,10 +132,25 @@ static void enrolled(struct op *base) {
   op_enroll_free(op);
 }
 
+/* Settles what the store answers by itself: refusals, which are throttled on record, and retries.
+ */
+static bool is_settled(struct tlx_call *call, struct op_enroll *op) {
+  struct tlx_txn *txn TLX_AUTOTXN = NULL;
+  if (!svc_begin(call, &txn)) return true;
+  enum op_enroll_verdict verdict = op_enroll_check(op, txn);
+  if (!svc_read_ok(call, txn)) return true;
+  if (verdict == OP_ENROLL_REFUSED) svc_fail_status(call, &op->op.status);
+  if (verdict == OP_ENROLL_AGAIN) {
+    tlx_info(AUTH, "enrollment answered again: sensor=%s client=%s", op->sensor_id,
+             tlx_call_client_ip(call));
+    reply_enrolled(call, op);
+  }
+  return verdict != OP_ENROLL_NEW;
+}
+
 void svc_enroll(struct tlx_call *call, const ProtobufCMessage *message) {
   const Telovix__V1__EnrollRequest *request = (const void *)message;
   struct console *console = console_of(call);
-  struct tlx_txn *txn TLX_AUTOTXN = NULL;
   struct tlx_status status;
   struct tlx_bytes spki;
   /* A text that cannot be a token is not looked up, and is told no more than a wrong one. */
@@ -157,13 +172,7 @@ void svc_enroll(struct tlx_call *call, const ProtobufCMessage *message) {
   }
   fill_op(op, request, spki);
   op->op.actor.wall_ms = tlx_wall_ms(console->clock);
-  if (!svc_begin(call, &txn)) {
-    op_enroll_free(op);
-    return;
-  }
-  bool ok = op_enroll_check(op, txn);
-  if (!svc_read_ok(call, txn) || !ok) {
-    if (!tlx_txn_err(txn)) svc_fail_status(call, &op->op.status);
+  if (is_settled(call, op)) {
     op_enroll_free(op);
     return;
   }

@@ -48,6 +48,7 @@ static bool count_sensor(void *arg, const Telovix__Store__V1__SensorRecord *reco
   struct health health;
   convert_health(count->console, record, &health);
   fleet_health_add(count->fleet, record->node_name, &health);
+  if (record->disabled || record->trust_state == OP_TRUST_REVOKED) return true;
   /* No set of desired rules was ever named: there is nothing to look for. */
   if (record->desired_generation == 0) return true;
   count->n_contained += tlx_rule_find_containment(count->txn, record->sensor_id, false) != NULL;

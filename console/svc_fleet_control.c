@@ -92,7 +92,8 @@ static void deleted(struct op *base) {
   if (is_news(base)) {
     authn_end_identity(console, CALLER_SENSOR, op->sensor_id, REASON_SENSOR_DELETED);
     live_remove(console->live, op->sensor_id);
-    tell_order_watchers(console, op);
+    for (unsigned i = 0; i < op->n_orders; i++)
+      watch_order_gone(console->watch, op->orders[i], op->is_cancelled[i]);
     watch_sensor_left(console->watch, op->sensor_id, op->node_name);
   }
   answer(base);

@@ -69,10 +69,11 @@ static void convert(const Telovix__Store__V1__OperatorRecord *record, struct tlx
   ret_operator->certificate_expires_at = convert_time(record->cert_not_after_wall_ms, arena);
 }
 
-/* Signs a certificate for |name| and packs what the reply says beside the operator. */
+/* Signs a certificate for |name|, in the place of |replaced| (NULL = of none), and packs what the
+ * reply says beside the operator. */
 static int issue(struct console *console, const char *name, struct tlx_bytes spki,
-                 uint8_t ret_serial[TLX_SERIAL_LEN], uint64_t *ret_not_after_wall_ms,
-                 struct tlx_buf *ret_rest) {
+                 const struct tlx_cert *replaced, uint8_t ret_serial[TLX_SERIAL_LEN],
+                 uint64_t *ret_not_after_wall_ms, struct tlx_buf *ret_rest) {
   Telovix__V1__OperatorCertificateReply reply = TELOVIX__V1__OPERATOR_CERTIFICATE_REPLY__INIT;
   struct tlx_buf leaf TLX_CLEANUP(tlx_buf_done) = {0};
   ProtobufCBinaryData chain[2], bundle[TLX_CA_MAX];
@@ -87,7 +88,8 @@ static int issue(struct console *console, const char *name, struct tlx_bytes spk
   *ret_not_after_wall_ms = now_wall_ms + OPERATOR_CERT_LIFE_MS;
   if (!err)
     err = trust_issue_client(&console->trust, name, uri, spki, ret_serial,
-                             now_wall_ms - NOT_BEFORE_SLACK_MS, *ret_not_after_wall_ms, &leaf);
+                             trust_start(&console->trust, replaced, now_wall_ms),
+                             *ret_not_after_wall_ms, &leaf);
   if (err) return err;
   chain[0] = (ProtobufCBinaryData){leaf.len, leaf.data};
   chain[1] = (ProtobufCBinaryData){ca->der.len, (uint8_t *)ca->der.data};
@@ -164,7 +166,7 @@ void svc_create_operator(struct tlx_call *call, const ProtobufCMessage *message)
     return;
   }
   struct op_operator_create *op = calloc(1, sizeof *op);
-  if (!op || issue(console_of(call), request->name, spki, op->serial, &op->not_after_wall_ms,
+  if (!op || issue(console_of(call), request->name, spki, NULL, op->serial, &op->not_after_wall_ms,
                    &op->rest) != 0) {
     if (op) free_create(op);
     svc_fail(call, REASON_NO_MEMORY);
@@ -214,7 +216,7 @@ void svc_renew_operator(struct tlx_call *call, const ProtobufCMessage *message) 
     return;
   }
   struct op_operator_renew *op = calloc(1, sizeof *op);
-  if (!op || issue(console_of(call), caller_of(call)->name, spki, op->serial,
+  if (!op || issue(console_of(call), caller_of(call)->name, spki, own, op->serial,
                    &op->not_after_wall_ms, &op->rest) != 0) {
     if (op) free_renew(op);
     svc_fail(call, REASON_NO_MEMORY);

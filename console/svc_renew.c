@@ -21,8 +21,9 @@
 /* ---- shared with enrollment ---- */
 
 int svc_sign_sensor(struct console *console, const char *sensor_id, struct tlx_bytes spki,
-                    uint8_t ret_serial[TLX_SERIAL_LEN], uint64_t *ret_not_before_wall_ms,
-                    uint64_t *ret_not_after_wall_ms, struct tlx_buf *ret_der) {
+                    const struct tlx_cert *replaced, uint8_t ret_serial[TLX_SERIAL_LEN],
+                    uint64_t *ret_not_before_wall_ms, uint64_t *ret_not_after_wall_ms,
+                    struct tlx_buf *ret_der) {
   char uri[256];
   struct tlx_spiffe id = {.kind = TLX_PRINCIPAL_SENSOR};
   uint64_t now_wall_ms = tlx_wall_ms(console->clock);
@@ -34,7 +35,8 @@ int svc_sign_sensor(struct console *console, const char *sensor_id, struct tlx_b
   if (!err) err = tlx_spiffe_format(&id, uri);
   return err ? err
              : trust_issue_client(&console->trust, sensor_id, uri, spki, ret_serial,
-                                  *ret_not_before_wall_ms, *ret_not_after_wall_ms, ret_der);
+                                  trust_start(&console->trust, replaced, now_wall_ms),
+                                  *ret_not_after_wall_ms, ret_der);
 }
 
 size_t svc_list_certificates(struct console *console, struct tlx_bytes leaf,
@@ -121,8 +123,8 @@ void svc_renew_certificate(struct tlx_call *call, const ProtobufCMessage *messag
     op_renew_free(op);
     return;
   }
-  if (svc_sign_sensor(console, op->sensor_id, spki, op->serial, &op->not_before_wall_ms,
-                      &op->not_after_wall_ms, &op->certificate) != 0) {
+  if (svc_sign_sensor(console, op->sensor_id, spki, tlx_call_peer_cert(call), op->serial,
+                      &op->not_before_wall_ms, &op->not_after_wall_ms, &op->certificate) != 0) {
     op_renew_free(op);
     svc_fail(call, REASON_NO_MEMORY);
     return;

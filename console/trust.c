@@ -79,6 +79,16 @@ int trust_create(const char *data, const char *fleet_id, const struct settings *
   return err;
 }
 
+uint64_t trust_start(const struct trust *trust, const struct tlx_cert *replaced,
+                     uint64_t now_wall_ms) {
+  uint64_t start_wall_ms = now_wall_ms - NOT_BEFORE_SLACK_MS;
+  uint64_t ca_wall_ms = tlx_ca_bundle_get(trust->ca, 0)->not_before_wall_ms;
+  if (!replaced) return start_wall_ms;
+  uint64_t former_wall_ms =
+      replaced->not_before_wall_ms > ca_wall_ms ? replaced->not_before_wall_ms : ca_wall_ms;
+  return former_wall_ms < start_wall_ms ? former_wall_ms : start_wall_ms;
+}
+
 int trust_issue_client(const struct trust *trust, const char *cn, const char *uri,
                        struct tlx_bytes spki, const uint8_t serial[TLX_SERIAL_LEN],
                        uint64_t not_before_wall_ms, uint64_t not_after_wall_ms,

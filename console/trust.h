@@ -35,6 +35,12 @@ void trust_done(struct trust *trust);
 /* Whether the server certificate wants to be reissued now: a third of its life or less is left, or
  * the clock is before its start. */
 bool trust_is_due(const struct trust *trust, uint64_t wall_ms);
+/* When a certificate is to begin that takes the place of |replaced| (NULL = of none) at
+ * |now_wall_ms|: an hour ago, but not later than |replaced| does. A Console whose clock is ahead
+ * would otherwise hand out certificates that are good for nothing once the clock is put right.
+ * Never before the CA because of that: whoever gets it checks the CA at its start. */
+uint64_t trust_start(const struct trust *trust, const struct tlx_cert *replaced,
+                     uint64_t now_wall_ms);
 /* Signs a client certificate with |uri| for |spki| and appends the DER; the caller has checked who
  * asks, and puts |serial| on record. 0 or a negative error. */
 int trust_issue_client(const struct trust *trust, const char *cn, const char *uri,

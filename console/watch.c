@@ -73,6 +73,19 @@ static void on_order_cancelled(struct tlx_call *call, void *arg) {
   tlx_call_unref(call);
 }
 
+/* What was told last does not say whether it was handed out since: who deleted it knows. */
+static void end_order(struct order_watcher *watcher, bool is_cancelled) {
+  struct tlx_status status;
+  tlx_status_set(&status, TLX_GRPC_NOT_FOUND, reason_word(REASON_UNKNOWN_ORDER),
+                 is_cancelled
+                     ? "the sensor of order %s was deleted before the order was handed out: the "
+                       "order is cancelled"
+                     : "the sensor of order %s was deleted: what became of the order nobody will "
+                       "know",
+                 watcher->order_id);
+  svc_fail_status(watcher->call, &status);
+}
+
 /* Sends the order as it is now. False when the stream is over. */
 static bool send_order(struct order_watcher *watcher) {
   struct tlx_call *call = watcher->call;
@@ -82,11 +95,7 @@ static bool send_order(struct order_watcher *watcher) {
   const Telovix__Store__V1__OrderRecord *record = tlx_order_get(txn, watcher->order_id);
   if (!svc_read_ok(call, txn)) return false;
   if (!record && watcher->told_state) {
-    struct tlx_status status;
-    tlx_status_set(&status, TLX_GRPC_NOT_FOUND, reason_word(REASON_UNKNOWN_ORDER),
-                   "the sensor of order %s was deleted: what became of the order nobody will know",
-                   watcher->order_id);
-    svc_fail_status(call, &status);
+    end_order(watcher, false);
     return false;
   }
   if (!record) {
@@ -133,6 +142,15 @@ void watch_order_changed(struct watch *watch, const char *order_id) {
     next = watcher->next;
     if (strcmp(watcher->order_id, order_id) == 0 && !send_order(watcher))
       drop_order_watcher(watcher);
+  }
+}
+
+void watch_order_gone(struct watch *watch, const char *order_id, bool is_cancelled) {
+  for (struct order_watcher *watcher = watch->orders, *next; watcher; watcher = next) {
+    next = watcher->next;
+    if (strcmp(watcher->order_id, order_id) != 0) continue;
+    end_order(watcher, is_cancelled);
+    drop_order_watcher(watcher);
   }
 }
 

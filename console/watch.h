@@ -33,6 +33,10 @@ void watch_events_added(struct watch *watch);
 void watch_fleet(struct watch *watch, struct tlx_call *call, bool include_revoked);
 /* An order was committed in another state: its watchers are told. */
 void watch_order_changed(struct watch *watch, const char *order_id);
+/* An order was deleted with its sensor: its watchers end with NOT_FOUND unknown_order, and are told
+ * whether it was cancelled (|is_cancelled|: it had never been handed out), or that nobody will know
+ * what became of it. */
+void watch_order_gone(struct watch *watch, const char *order_id, bool is_cancelled);
 /* Something that may change status or health of a sensor has happened: fleet watchers are told if
  * it did. Cheap while nobody watches. */
 void watch_sensor_changed(struct watch *watch, const char *sensor_id);

@@ -267,6 +267,21 @@ static int make_tls(struct enrollment *enrollment, struct tlx_tls_ctx **ret_ctx)
 
 /* ---- the whole ---- */
 
+/* Whether the Console may have enrolled the key although no answer of that is in use here. */
+static bool is_unknown(enum tlx_grpc_code code) {
+  switch (code) {
+  case TLX_GRPC_OK: /* it has; the answer could not be put in use */
+  case TLX_GRPC_CANCELLED:
+  case TLX_GRPC_UNKNOWN:
+  case TLX_GRPC_DEADLINE_EXCEEDED:
+  case TLX_GRPC_UNAVAILABLE:
+  case TLX_GRPC_INTERNAL:
+    return true;
+  default:
+    return false;
+  }
+}
+
 static int enroll(struct enrollment *enrollment) {
   struct tlx_tls_ctx *tls_ctx = NULL;
   int err = uv_loop_init(&enrollment->loop);
@@ -291,8 +306,7 @@ static int enroll(struct enrollment *enrollment) {
            enrollment->node_name, enrollment->fleet_name, enrollment->request->state);
     return EXIT_OK;
   }
-  bool is_lost = enrollment->was_sent && (status->code == TLX_GRPC_UNAVAILABLE ||
-                                          status->code == TLX_GRPC_DEADLINE_EXCEEDED);
+  bool is_lost = enrollment->was_sent && is_unknown(status->code);
   char shown[600];
   if (status->code == TLX_GRPC_OK)
     fprintf(stderr, "telovix-sensor enroll: %s\n", enrollment->why);

@@ -17,6 +17,7 @@
 #define WAIT_MIN_MS 60000u
 #define WAIT_MAX_MS (3600u * 1000)
 #define CHAIN_MAX 8u
+#define LIFE_MAX_MS (30ull * 24 * 3600 * 1000) /* spec §2: of a sensor's certificate */
 
 enum renewal_state {
   RENEWAL_IDLE,      /* nothing to do, or the wait after a failure lasts */
@@ -37,7 +38,9 @@ struct renewal {
   char error[256];
   /* One try; what a worker touches is touched by nobody else meanwhile. */
   char node_name[256], sensor_id[32], fleet_id[32], why[512];
+  struct tlx_buf leaf; /* the certificate that asks, DER */
   struct tlx_buf csr, chain_der, ca_der;
+  bool has_newer; /* on disk */
   size_t chain_len[CHAIN_MAX], ca_len[TLX_CA_MAX], n_chain, n_ca;
   int err;
 };
@@ -46,6 +49,7 @@ uint64_t renewal_due_wall_ms(uint64_t not_before_wall_ms, uint64_t not_after_wal
                              unsigned draw) {
   if (not_after_wall_ms <= not_before_wall_ms) return not_before_wall_ms;
   uint64_t life_ms = not_after_wall_ms - not_before_wall_ms;
+  if (life_ms > LIFE_MAX_MS) life_ms = LIFE_MAX_MS;
   return not_after_wall_ms - life_ms * (4500 - draw) / 10000;
 }
 
@@ -58,6 +62,7 @@ static uint64_t random_below(uint64_t bound) {
 /* ---- the end of a try ---- */
 
 static void forget_try(struct renewal *renewal) {
+  tlx_buf_done(&renewal->leaf);
   tlx_buf_done(&renewal->csr);
   tlx_buf_done(&renewal->chain_der);
   tlx_buf_done(&renewal->ca_der);
@@ -108,6 +113,21 @@ static void save(uv_work_t *work) {
                                   chain, n_chain, ca, n_ca, renewal->why);
 }
 
+static void take(struct renewal *renewal) {
+  char why[256];
+  int err = renewal->options.renewed(renewal->options.arg);
+  if (err) {
+    snprintf(why, sizeof why, "the renewed certificate cannot be used: %.150s", tlx_err_text(err));
+    fail(renewal, why);
+    return;
+  }
+  renewal->state = RENEWAL_IDLE;
+  renewal->wait_ms = renewal->next_try_mono_ms = 0;
+  renewal->error[0] = '\0';
+  renewal->draw = (unsigned)random_below(1001);
+  forget_try(renewal);
+}
+
 static void on_saved(uv_work_t *work, int status) {
   struct renewal *renewal = work->data;
   if (renewal->closing) {
@@ -118,12 +138,7 @@ static void on_saved(uv_work_t *work, int status) {
     fail(renewal, *renewal->why ? renewal->why : tlx_err_text(renewal->err));
     return;
   }
-  renewal->state = RENEWAL_IDLE;
-  renewal->wait_ms = renewal->next_try_mono_ms = 0;
-  renewal->error[0] = '\0';
-  renewal->draw = (unsigned)random_below(1001);
-  forget_try(renewal);
-  renewal->options.renewed(renewal->options.arg);
+  take(renewal);
 }
 
 /* ---- calling ---- */
@@ -172,6 +187,10 @@ static void on_prepared(uv_work_t *work, int status) {
     finish_close(renewal);
     return;
   }
+  if (renewal->has_newer) {
+    take(renewal);
+    return;
+  }
   if (renewal->err) {
     char why[256];
     snprintf(why, sizeof why, "a new key: %.200s", tlx_err_text(renewal->err));
@@ -201,8 +220,25 @@ static void on_prepared(uv_work_t *work, int status) {
 
 /* ---- beginning ---- */
 
+/* A certificate that was got before, and could not be taken into use then. What cannot be loaded is
+ * replaced by what is asked for now. */
+static bool has_newer(const struct renewal *renewal) {
+  struct identity *identity = calloc(1, sizeof *identity);
+  char why[512];
+  bool differs = false;
+  if (identity && identity_load(renewal->options.folder, identity, why) == 0) {
+    differs = identity->chain[0].len != renewal->leaf.len ||
+              memcmp(identity->chain[0].data, renewal->leaf.data, renewal->leaf.len) != 0;
+    identity_done(identity);
+  }
+  free(identity);
+  return differs;
+}
+
 static void prepare(uv_work_t *work) {
   struct renewal *renewal = work->data;
+  renewal->has_newer = has_newer(renewal);
+  if (renewal->has_newer) return;
   struct tlx_key *key TLX_CLEANUP(tlx_key_free_p) = NULL;
   renewal->err = identity_pending_key(renewal->options.folder, &key);
   if (!renewal->err) renewal->err = tlx_csr_make(key, renewal->node_name, &renewal->csr);
@@ -211,6 +247,12 @@ static void prepare(uv_work_t *work) {
 static void begin(struct renewal *renewal) {
   const struct identity *identity = renewal->options.identity;
   forget_try(renewal);
+  if (identity->n_chain)
+    tlx_buf_add(&renewal->leaf, identity->chain[0].data, identity->chain[0].len);
+  if (renewal->leaf.err) {
+    fail(renewal, "out of memory");
+    return;
+  }
   snprintf(renewal->node_name, sizeof renewal->node_name, "%.60s",
            *identity->node_name ? identity->node_name : identity->sensor_id);
   snprintf(renewal->sensor_id, sizeof renewal->sensor_id, "%s", identity->sensor_id);

@@ -11,7 +11,8 @@
 /* Renewal of the sensor's certificate (spec §2.1): with a new key, between 45 and 35 % of the life
  * left, at a point drawn once for each certificate, so that a fleet that enrolled together does not
  * renew as one. Key, request and files are made by a worker. A try whose answer was lost is
- * repeated with the same key, and gets the same certificate. Loop thread. */
+ * repeated with the same key, and gets the same certificate. What is on disk already is taken into
+ * use first: to ask for another would end it. Loop thread. */
 struct renewal;
 
 struct renewal_options {
@@ -21,8 +22,8 @@ struct renewal_options {
   const struct identity *identity; /* the present one; read with each try */
   /* Where to call; NULL while the sensor stops. */
   struct tlx_channel *(*channel)(void *arg);
-  /* The new identity is on disk. */
-  void (*renewed)(void *arg);
+  /* Another identity than |identity| is on disk: 0 when it is in use now, else a negative error. */
+  int (*renewed)(void *arg);
   /* renewal_error says another thing than before. */
   void (*told)(void *arg);
   void *arg;
@@ -46,6 +47,7 @@ const char *renewal_error(const struct renewal *renewal);
 void renewal_close(struct renewal *renewal, void (*closed)(void *arg), void *arg);
 
 /* When a certificate of that life is to be renewed; |draw| is 0 to 1000 of the way from 45 to 35 %
- * of the life left. Pure. */
+ * of the life left. Its start may be that of a certificate before it: more than 30 days are none of
+ * its life. Pure. */
 uint64_t renewal_due_wall_ms(uint64_t not_before_wall_ms, uint64_t not_after_wall_ms,
                              unsigned draw);

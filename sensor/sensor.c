@@ -210,12 +210,12 @@ static struct tlx_channel *on_channel(void *arg) {
 }
 
 /* New files are in place: the next connection is that of the new certificate. */
-static void on_renewed(void *arg) {
+static int on_renewed(void *arg) {
   struct sensor *sensor = arg;
   struct identity fresh;
   struct tlx_tls_ctx *tls_ctx = NULL;
   char why[512] = "", ends[TLX_TIME_TEXT_MAX];
-  if (sensor->stopping) return; /* the next start takes it */
+  if (sensor->stopping) return 0; /* the next start takes it */
   int err = identity_load(sensor->folder, &fresh, why);
   if (!err) {
     err = identity_tls(&fresh, certificate_wall_ms, sensor, &tls_ctx);
@@ -224,7 +224,7 @@ static void on_renewed(void *arg) {
   if (err) {
     tlx_error(UPLINK, "the renewed certificate cannot be used, the former one stays in use: %s",
               *why ? why : tlx_err_text(err));
-    return;
+    return err;
   }
   identity_done(&sensor->identity);
   sensor->identity = fresh;
@@ -233,6 +233,7 @@ static void on_renewed(void *arg) {
   uplink_set_tls(sensor->uplink, tls_ctx);
   tlx_time_format(fresh.not_after_wall_ms, ends);
   tlx_notice(UPLINK, "certificate renewed, it ends at %s", ends);
+  return 0;
 }
 
 static void on_renewal_told(void *arg) {

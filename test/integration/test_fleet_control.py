@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import threading
 
@@ -118,6 +119,17 @@ def test_disabled_is_out_of_the_summary_and_in_everything_else(hosts):
     assert health(hosts).sensors == N_HOSTS and sensor(hosts, host).status != DISABLED
     assert [ok for ok, _ in actions(hosts, host, "sensor_disabled")] == [True]
     assert [ok for ok, _ in actions(hosts, host, "sensor_enabled")] == [True]
+
+
+def test_the_summary_counts_no_containment_of_who_is_out_of_it(hosts):
+    for host in hosts.hosts:
+        contain(hosts, host)
+    assert health(hosts).contained == N_HOSTS
+    control(hosts, "Disable", hosts.hosts[0])
+    control(hosts, "Revoke", hosts.hosts[1])
+    assert (health(hosts).sensors, health(hosts).contained) == (N_HOSTS - 2, N_HOSTS - 2)
+    control(hosts, "Enable", hosts.hosts[0])
+    assert health(hosts).contained == N_HOSTS - 1
 
 
 def test_a_request_id_answers_the_first_time_again(hosts):
@@ -248,7 +260,7 @@ def test_deleted(hosts):
     wake.end(grpc.StatusCode.UNAUTHENTICATED, "sensor_deleted")
     # Who followed something of it is not told that the host did it.
     assert "was deleted" in rule_watch.end(grpc.StatusCode.NOT_FOUND, "unknown_sensor")
-    order_watch.end(grpc.StatusCode.NOT_FOUND, "unknown_order")
+    assert "the order is cancelled" in order_watch.end(grpc.StatusCode.NOT_FOUND, "unknown_order"), "it was never handed out"
     event_watch.end(grpc.StatusCode.NOT_FOUND, "unknown_sensor")
     wait_for(lambda: any(m.removed for m in fleet_watch.messages), "the fleet's watcher is told")
     gone = [m for m in fleet_watch.messages if m.removed]
@@ -276,6 +288,16 @@ def test_deleted(hosts):
     assert "sensor_deleted" in [r["actionType"] for r in hosts.audit("--sensor", host.id)], "and is found by the id"
     other.beat()
     verify(hosts)
+
+
+def test_what_becomes_of_a_delivered_order_nobody_will_know(hosts):
+    host = hosts.hosts[0]
+    order = hosts.api.call(KILL, sensor=host.id, pid=4711).order.order_id
+    host.beat()
+    watch = Stream(hosts.api, "telovix.v1.ContainmentService/WatchKill", order_id=order)
+    wait_for(lambda: watch.messages, "the order is watched")
+    control(hosts, "Delete", host)
+    assert "nobody will know" in watch.end(grpc.StatusCode.NOT_FOUND, "unknown_order")
 
 
 def test_the_same_node_name_is_another_sensor(hosts):
@@ -379,8 +401,8 @@ def test_filters_and_pages(hosts):
 
 # ---- command line ----
 
-def asked(fleet, *words, answer):
-    """Runs telovixctl with a terminal to ask on."""
+def asked(fleet, *words, answer, meanwhile=lambda: None):
+    """Runs telovixctl with a terminal to ask on; `meanwhile` happens between the question and the answer."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [telovix.BUILD / "client/telovixctl", "--profile", fleet.profile, "--console", fleet.console.address, *words],
@@ -389,6 +411,7 @@ def asked(fleet, *words, answer):
     shown = b""
     while b"to go on: " not in shown:
         shown += os.read(ours, 4096)
+    meanwhile()
     os.write(ours, answer.encode() + b"\n")
     out, _ = process.communicate(timeout=60)
     os.set_blocking(ours, False)
@@ -414,6 +437,40 @@ def test_what_cannot_be_taken_back_is_asked_for(hosts):
     assert status == 0 and out.startswith(f"{host.node} is revoked: "), out + shown
     status, out, shown = asked(hosts, "delete", host.node, answer=host.node.upper())
     assert status == 0 and out.startswith(f"{host.node} is deleted"), out + shown
+
+
+@pytest.mark.parametrize("verb", ["revoke", "delete"])
+def test_the_sensor_that_was_confirmed_is_meant(hosts, verb):
+    """And not the one that has its node name by the time of the answer."""
+    host = hosts.hosts[0]
+
+    def replace():
+        control(hosts, "Delete", host)
+        hosts.enroll(host.node)
+    status, out, shown = asked(hosts, verb, host.node, answer=host.node, meanwhile=replace)
+    assert status == 1 and out == "" and "unknown_sensor" in shown, out + shown
+    found = hosts.sensor(host.node)
+    assert found["sensorId"] != host.id and found["status"] != "SENSOR_STATUS_REVOKED"
+
+
+def test_a_repetition_is_the_same_request(hosts):
+    """However the node name is typed; and when its sensor is gone, nobody is told that the request did nothing."""
+    host, other = hosts.hosts[:2]
+    status, first, shown = asked(hosts, "revoke", host.node, "--request-id", "r-1", answer=host.node.upper())
+    assert status == 0 and first.startswith(f"{host.node} is revoked: "), first + shown
+    for word, answer in ((host.node, host.node), (host.id, host.node), (host.node.upper(), host.node.lower())):
+        status, again, shown = asked(hosts, "revoke", word, "--request-id", "r-1", answer=answer)
+        assert (status, again) == (0, first), again + shown
+    for word in (host.id, other.id):
+        hosts.ctl("delete", word, "--yes", "--request-id", f"d-{word}")
+        result = hosts.ctl("delete", word, "--yes", "--request-id", f"d-{word}", check=False)
+        assert result.returncode == 3 and len(result.stderr.splitlines()) == 1, result
+        assert f"whether request d-{word} was carried out: telovixctl audit list --action sensor_deleted" in result.stderr, result
+    done = hosts.audit("--action", "sensor_deleted", "--outcome", "success")
+    assert {r["requestId"] for r in done} == {f"d-{host.id}", f"d-{other.id}"}, "where it says that the answer is found"
+    # A request that nobody named cannot have been carried out before.
+    result = hosts.ctl("delete", host.id, "--yes", check=False)
+    assert result.returncode == 1 and "unknown_sensor" in result.stderr, result
 
 
 def test_controls_on_the_command_line(hosts):
@@ -532,3 +589,23 @@ def test_a_wait_for_a_rule_does_not_take_a_deletion_for_a_confirmation(hosts):
     out, errors = process.communicate(timeout=60)
     assert process.returncode == 1 and out == "", out + errors
     assert json.loads(errors)["reason"] in ("unknown_sensor", "unknown_rule"), errors
+
+
+def test_contain_first_means_one_sensor_and_one_request(hosts):
+    """Both steps name the sensor by its id, and the id that makes a retry safe is that of the whole."""
+    host, until = hosts.hosts[0], threading.Event()
+    words = ("revoke", host.node, "--contain-first", "--yes", "--reason", "found out")
+    result = hosts.ctl(*words, "--request-id", "whole", "--timeout", "700ms", check=False)
+    assert result.returncode == 3 and "nothing was revoked" in result.stderr, result
+    named = re.search(r"--request-id (\S+),", result.stderr).group(1)
+    assert named == "whole"
+    error = hosts.ctl("-o", "json", *words, "--request-id", "whole", "--timeout", "700ms", check=False)
+    assert json.loads(error.stderr.splitlines()[-1])["requestId"] == "whole"
+    thread = answering(host, APPLIED, until=until)
+    result = hosts.ctl(*words, "--request-id", named, "--timeout", "20s", check=False)
+    until.set()
+    thread.join()
+    assert result.returncode == 0 and "is revoked: " in result.stdout.splitlines()[-1], result
+    for kind, request_id in (("sensor_contained", "whole.contain"), ("sensor_revoked", "whole")):
+        assert [detail["sensor"] for _, detail in actions(hosts, host, kind)] == [host.id]
+        assert [r["requestId"] for r in hosts.audit("--action", kind)] == [request_id]

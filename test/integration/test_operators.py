@@ -13,6 +13,7 @@ import grpc
 import pytest
 
 import telovix
+from test_trust import Relay
 
 WHOAMI = "telovix.v1.OperatorService/WhoAmI"
 
@@ -112,6 +113,37 @@ def test_a_lost_answer_is_asked_for_again(console):
     console.ctl("operator", "create", "bob", "--role", "viewer", "--out", console.folder / "profile-bob", "--request-id", "lost")
     assert console.ctl_json("whoami", profile=console.folder / "profile-bob")[0]["name"] == "bob"
     assert not pending.exists()
+
+
+def test_a_key_that_may_be_an_operators_is_kept(console):
+    """Its answer was lost: whatever a repetition is told, the key stays until it has its certificate."""
+    out, relay = console.folder / "profile-carl", Relay(console.console.address)
+    words = ["operator", "create", "carl", "--role", "viewer", "--out", out]
+    console.ctl("--console", relay.address, "whoami")  # its first connection; the answers of the next are swallowed
+    result = console.ctl("--console", relay.address, *words, "--request-id", "first", check=False)
+    relay.close()
+    assert result.returncode == 3 and "--request-id first" in result.stderr, (result, relay.swallowed)
+    telovix.wait_for(lambda: console.audit("--action", "operator_created", "--outcome", "success"), "carl is an operator")
+    pending = console.folder / "profile-carl.pending"
+    key, csr = (pending / "client.key").read_bytes(), (pending / "client.csr").read_bytes()
+
+    def kept():
+        return not out.exists() and (pending / "client.key").read_bytes() == key and (pending / "client.csr").read_bytes() == csr
+    result = console.ctl(*words, "--request-id", "second", check=False)
+    assert result.returncode == 1 and "operator_exists" in result.stderr and kept(), result
+    console.console.stop()
+    result = console.ctl(*words, "--request-id", "first", "--timeout", "300ms", check=False)
+    assert result.returncode == 1 and kept(), result
+    console.start_console()
+    console.ctl(*words, "--request-id", "first")
+    assert (out / "client.key").read_bytes() == key and not pending.exists()
+    assert console.ctl_json("whoami", profile=out)[0]["name"] == "carl"
+    # What lies there and is nobody's of these commands stays, refused or not.
+    other = console.folder / "profile-dora.pending"
+    other.mkdir(mode=0o700)
+    (other / "notes").write_text("mine")
+    result = console.ctl("operator", "create", "carl", "--role", "viewer", "--out", console.folder / "profile-dora", check=False)
+    assert result.returncode == 1 and [p.name for p in other.iterdir()] == ["notes"], result
 
 
 def test_roles_of_the_methods(console):

@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import threading
 
@@ -15,7 +16,7 @@ import pytest
 import telovix
 from telovix import BUILD, ROOT, SANITIZERS, wait_for
 from test_contain_host import contained  # noqa: F401 -- a fixture
-from test_trust import Identity, actions, denied, revoke, token, verify
+from test_trust import Identity, Relay, actions, denied, revoke, token, verify
 
 SCRIPT = ROOT / "packaging/telovix-sensor-reenroll"
 
@@ -234,6 +235,87 @@ def test_the_script_says_what_is_wrong(running, tmp_path):
     result, started = reenroll(sensor, None, command="telovix-sensor-reenroll " + " ".join(good))
     assert result.returncode == 1 and "nothing was sent" in result.stderr and "started again as it was" in result.stderr, result
     wait_for(lambda: started.status().get("uplink") == "connected", "it goes on")
+
+
+def test_a_lost_answer_may_have_replaced_the_identity(running):
+    """And then the former one is refused: the same command again brings the sensor back."""
+    fleet, sensor = running, running.node
+    made = token(fleet, "--reenroll", "web-1")
+    relay = Relay(fleet.console.address)
+    result, started = reenroll(sensor, made, "--console", relay.address)
+    relay.close()
+    assert result.returncode == 3 and "may have been replaced" in result.stderr, (result, relay.swallowed)
+    assert "run the same command again" in result.stderr and "nothing was replaced" not in result.stderr, result
+    assert all(ok for ok, _ in actions(fleet, "sensor_reenrolled")) and actions(fleet, "sensor_reenrolled"), "it was replaced"
+    result, started = reenroll(sensor, made)
+    assert result.returncode == 0 and "the sensor runs and is connected" in result.stderr, result
+    fleet.wait_seen(sensor.sensor_id)
+
+
+def script(sensor, console, **env):
+    """The script, in a session of its own."""
+    started = Started(sensor)
+    sensor.fleet.daemons.append(started)
+    return started, subprocess.Popen(
+        [SCRIPT, "--console", console, "--ca-cert-hash", "sha256:" + "0" * 64, "--token", "tse_x", "--state", sensor.state,
+         "--bpffs", sensor.bpffs], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True, env={**os.environ, **SANITIZERS, "TELOVIX_SENSOR": str(BUILD / "sensor/telovix-sensor"), **env})
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_starts_the_sensor_again(running, number):
+    """As by a terminal that is closed: everything that it started gets the signal too."""
+    sensor = running.node
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        started, process = script(sensor, f"127.0.0.1:{silent.getsockname()[1]}")
+        silent.settimeout(telovix.LIMIT)
+        with silent.accept()[0]:  # the enrollment has begun, so the sensor is stopped
+            os.killpg(process.pid, number)
+            out, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, out
+    wait_for(lambda: started.status().get("uplink") == "connected", "it runs again")
+
+
+def waiting(sensor):
+    """A shell that is to start the sensor again; not one that has become the sensor."""
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if words[0] == b"sh" and str(sensor.state).encode() in words and os.getsid(int(process.name)) != os.getsid(0):
+                return (process / "exe").exists()
+    return False
+
+
+def test_no_sensor_is_started_beside_one_that_still_stops(running, tmp_path):
+    sensor = running.node
+    # Held as soon as the script has asked for it: it cannot stop before it is let go.
+    held = tmp_path / "sensor"
+    held.write_text(f'''#!/bin/sh
+"{BUILD}/sensor/telovix-sensor" "$@"
+result=$?
+kill -STOP {sensor.pid}
+until grep -q "^State:.T" /proc/{sensor.pid}/status; do sleep 0.01; done
+exit $result
+''')
+    held.chmod(0o755)
+    started, process = script(sensor, "127.0.0.1:1", TELOVIX_SENSOR=str(held))
+    pending = 1 << (signal.SIGTERM - 1)
+    status = pathlib.Path(f"/proc/{sensor.pid}/status")
+    try:
+        wait_for(lambda: int(re.search(r"ShdPnd:\s*(\w+)", status.read_text()).group(1), 16) & pending, "it is told to stop")
+        process.terminate()  # the wait is over before the sensor is
+        out, _ = process.communicate(timeout=60)
+        assert process.returncode == 143, out
+        told = "a sensor runs there already"
+        wait_for(lambda: told in started.output() or waiting(sensor), "somebody waits for the sensor to stop")
+        assert sensor.running() and told not in started.output(), out
+    finally:
+        os.kill(sensor.pid, signal.SIGCONT)
+    sensor.process.wait(telovix.LIMIT)
+    found = wait_for(lambda: started.status().get("pid"), "the next one runs")
+    assert found != sensor.pid
+    wait_for(lambda: started.status().get("uplink") == "connected", "and is connected")
+    assert told not in started.output()
 
 
 def test_the_script_is_posix():

@@ -47,5 +47,7 @@ def test_help_names_only_what_there_is(fleet):
     text = fleet.ctl("help", "choose").stdout
     verbs = set(re.findall(r"telovixctl ((?:[a-z]+ ?)+)", text))
     assert verbs
+    for control in ("kill", "block", "contain", "disable", "revoke", "delete"):  # what the reference recommends
+        assert re.search(rf"^.*\S  +telovixctl {control} SENSOR", text, re.MULTILINE), control
     for verb in verbs:
         assert fleet.ctl(*verb.split(), "--help").stdout.startswith(f"Usage: telovixctl {verb.strip()}")

@@ -146,7 +146,7 @@ def test_a_token_is_used_once_and_its_key_may_ask_again(running, anybody):
     again = anybody.enroll(secret, key, "db-1")
     assert (again.sensor_id, list(again.certificate_chain)) == (first.sensor_id, list(first.certificate_chain))
     denied("token_used", lambda: anybody.enroll(secret, make_key(), "db-1"))
-    assert [d.get("repeated") for ok, d in actions(running, "sensor_enrolled", "--sensor", first.sensor_id)] == [None, True]
+    assert [ok for ok, d in actions(running, "sensor_enrolled", "--sensor", first.sensor_id)] == [True], "asking again is no news"
     assert len(running.ctl_json("sensors", "list")) == 2
     assert list(first.ca_bundle) == list(again.ca_bundle) and first.console_addresses == [running.console.address]
     running.console.stop()
@@ -425,6 +425,49 @@ def test_the_former_certificate_is_good_until_the_new_one_is_used(moved):
     assert len(actions(fleet, "sensor_certificate_renewed")) == 2, "one of them the refused one"
     fleet.console.stop()
     verify(fleet)
+
+
+def test_a_copy_that_renewed_first_is_found(moved):
+    """The copy gets a certificate and does not use it yet; the sensor asks for its own, and that takes its place."""
+    fleet = moved
+    sensor = fleet.start_sensor("web-1")
+    sensor.stop()
+    former, key, stolen = Identity.of(fleet, sensor), make_key(), make_key()
+    fleet.clock.set(days=20)
+    copy = Identity.made(fleet, stolen, former.renew(stolen).certificate_chain)
+    refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "renewed_recently", lambda: former.renew(key))
+    fleet.clock.set(days=20, seconds=3601)
+    own = Identity.made(fleet, key, former.renew(key).certificate_chain)
+    denied("certificate_superseded", copy.beat)
+    own.beat()
+    denied("certificate_superseded", copy.beat)
+    wait_for(lambda: actions(fleet, "clone_suspected"), "it is suspected")
+    own.beat()
+    fleet.console.stop()
+    verify(fleet)
+
+
+def test_a_renewal_while_the_consoles_clock_is_ahead_cuts_nobody_off(moved):
+    """A certificate that begins in the future would be good for nothing once the clock is put right."""
+    fleet = moved
+    sensor = fleet.start_sensor("web-1", env=fleet.own_clock.env)
+    before = {"web-1": ends(fleet, "web-1")}
+    for days in (20, 41):  # and once more, with what was got then
+        fleet.clock.set(days=days)
+        beat(sensor)
+        wait_renewed(fleet, ["web-1"], before, "it renewed")
+        before = {"web-1": ends(fleet, "web-1")}
+        wait_for(lambda: sensor.output().count("certificate renewed") == (1 if days == 20 else 2), "it has taken it")
+    fleet.ctl("renew")  # the operator, too
+    fleet.clock.set()
+    sensor.stop()
+    sensor = fleet.start_sensor("web-1", sensor.state, sensor.cgroup, env=fleet.own_clock.env, bpffs=sensor.bpffs)
+    fleet.wait_seen(sensor.sensor_id)
+    wait_for(lambda: sensor.status()["uplink"] == "connected", "it is not cut off")
+    fleet.ctl("whoami")
+    found = fleet.sensor("web-1")
+    assert found["trustHealth"] == "TRUST_HEALTH_HEALTHY", found
+    assert sensor.status()["renewalError"] == ""
 
 
 def test_a_copy_marks_one_sensor_only(moved):

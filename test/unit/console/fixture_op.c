@@ -9,13 +9,14 @@
 #include "storage/sensor_tbl.h"
 
 void op_fixture_sensor(struct fixture *fx, const char *id, const char *node) {
-  static uint8_t boot_id[16] = {7};
+  static uint8_t boot_id[16] = {7}, serial[16];
   struct tlx_txn *txn = fixture_write(fx);
   Telovix__Store__V1__SensorRecord record = fixture_sensor(id, node);
   record.trust_state = OP_TRUST_TRUSTED;
   record.last_seen_wall_ms = FIXTURE_WALL_MS;
   record.boot_id = (ProtobufCBinaryData){sizeof boot_id, boot_id};
   record.boot_ns = 5000000000;
+  record.serial = (ProtobufCBinaryData){sizeof serial, serial};
   tlx_sensor_put(txn, &record);
   fixture_commit(txn);
 }

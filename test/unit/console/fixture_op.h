@@ -10,7 +10,8 @@
 #define ORDER_1 "kill_1111111111111111"
 #define ORDER_2 "kill_2222222222222222"
 
-/* A sensor that has been seen, with a baseline. */
+/* A sensor that has been seen, with a baseline, whose certificate has the serial number of zeros:
+ * as in an op_report that names none. */
 void op_fixture_sensor(struct fixture *fx, const char *id, const char *node);
 /* Fills the actor: operator "bob" at |wall_ms|. */
 void op_fixture_actor(struct op *op, uint64_t wall_ms);

@@ -319,6 +319,8 @@ Test(op_fleet, delete_leaves_tombstones_and_the_log) {
   cr_assert_eq(op.n_events, 8);
   cr_assert_eq(op.n_tokens, 1);
   cr_assert_eq(op.n_orders, 2, "watchers of both are told");
+  cr_assert_str_eq(op.orders[0], ORDER_1);
+  cr_assert(op.is_cancelled[0] && !op.is_cancelled[1], "and of each what is known");
   cr_assert(strstr(op.notice, "telovix-sensor lift"), "%s", op.notice);
   op_fixture_expect_audit(&fx, "sensor_deleted", true, "\"events\":8,\"node_name\":\"Web-1\"");
   cr_assert_eq(count_audit(&fx, seq, "process_kill_cancelled", "success"), 1);

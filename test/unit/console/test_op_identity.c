@@ -10,6 +10,7 @@
 #include "fixture_op.h"
 #include "pki/cert.h"
 #include "pki/key.h"
+#include "storage/audit_tbl.h"
 #include "storage/sensor_tbl.h"
 
 #define TOKEN "token_1111111111111111"
@@ -100,17 +101,27 @@ static struct op_enroll *enroll_op(const char *sensor_id, uint8_t key, uint64_t 
 
 static bool last_replaced;
 
-/* Runs |op|; |gets| is the sensor that it must become, NULL for a refusal. Returns the first byte
- * of the serial that was given. */
+static uint64_t audit_count(struct fixture *fx) {
+  struct tlx_audit_head head;
+  struct tlx_txn *txn = fixture_read(fx);
+  tlx_audit_head(txn, &head);
+  fixture_commit(txn);
+  return head.seq;
+}
+
+/* Runs |op|; |gets| is the sensor that it must become, NULL for a refusal. |action| NULL: it was
+ * given before, which is not on record. Returns the first byte of the serial that was given. */
 static uint8_t run_enroll(struct fixture *fx, struct op_enroll *op, const char *reason,
                           const char *gets, const char *action) {
   uint8_t serial = 0;
+  uint64_t n = audit_count(fx);
   op_fixture_run(fx, &op->op);
   cr_assert_str_eq(op->op.status.reason, reason, "%s", op->op.status.message);
   if (gets) {
     cr_assert_str_eq(op->sensor_id, gets);
     serial = serial_of(&op->certificate);
-    op_fixture_expect_audit(fx, action, true, "web-1");
+    if (action) op_fixture_expect_audit(fx, action, true, "web-1");
+    cr_assert_eq(audit_count(fx), n + !!action);
   } else {
     op_fixture_expect_audit(fx, "enrollment_failed", false, reason);
   }
@@ -123,6 +134,12 @@ static uint8_t run_enroll(struct fixture *fx, struct op_enroll *op, const char *
 static uint8_t enroll(struct fixture *fx, const char *sensor_id, uint8_t key, uint64_t after_ms,
                       const char *reason, const char *gets) {
   return run_enroll(fx, enroll_op(sensor_id, key, after_ms), reason, gets, "sensor_enrolled");
+}
+
+/* The same key asks again. */
+static uint8_t enroll_again(struct fixture *fx, const char *sensor_id, uint8_t key,
+                            uint64_t after_ms, const char *gets) {
+  return run_enroll(fx, enroll_op(sensor_id, key, after_ms), "", gets, NULL);
 }
 
 static uint32_t state_of(struct fixture *fx, uint8_t first) {
@@ -149,7 +166,7 @@ Test(op_identity, one_token_one_sensor) {
   cr_assert_str_eq(tlx_serial_get(txn, serial)->owner, SENSOR_A);
   fixture_commit(txn);
   /* A lost reply: the same key gets the same identity, and no second sensor. */
-  cr_assert_eq(enroll(&fx, SENSOR_B, 1, 1000, "", SENSOR_A), first);
+  cr_assert_eq(enroll_again(&fx, SENSOR_B, 1, 1000, SENSOR_A), first);
   txn = fixture_read(&fx);
   cr_assert_null(tlx_sensor_get(txn, SENSOR_B));
   fixture_commit(txn);
@@ -194,8 +211,8 @@ Test(op_identity, a_fleet_token_enrolls_up_to_its_cap) {
   uint8_t b = enroll(&fx, SENSOR_B, 2, 0, "", SENSOR_B);
   enroll(&fx, "sensor_cccccccccccccccc", 3, 0, "token_used", NULL);
   /* Both keys may ask again within its life, and cost no use. */
-  cr_assert_eq(enroll(&fx, "sensor_cccccccccccccccc", 1, 800000, "", SENSOR_A), a);
-  cr_assert_eq(enroll(&fx, "sensor_cccccccccccccccc", 2, 800000, "", SENSOR_B), b);
+  cr_assert_eq(enroll_again(&fx, "sensor_cccccccccccccccc", 1, 800000, SENSOR_A), a);
+  cr_assert_eq(enroll_again(&fx, "sensor_cccccccccccccccc", 2, 800000, SENSOR_B), b);
   enroll(&fx, SENSOR_A, 1, 900000, "token_expired", NULL);
   struct tlx_txn *txn = fixture_read(&fx);
   cr_assert_eq(tlx_token_get(txn, TOKEN)->uses, 2);
@@ -294,7 +311,7 @@ Test(op_identity, a_known_sensor_enrolls_again) {
   cr_assert_eq(state_of(&fx, OLDER), TLX_SERIAL_SUPERSEDED);
   cr_assert(last_replaced);
   /* The lost reply, a second key. */
-  cr_assert_eq(run_enroll(&fx, again_op(1, 0), "", SENSOR_A, "sensor_reenrolled"), fresh);
+  cr_assert_eq(run_enroll(&fx, again_op(1, 0), "", SENSOR_A, NULL), fresh);
   cr_assert_not(last_replaced, "what is open now is the new one's");
   run_enroll(&fx, again_op(2, 0), "token_used", NULL, "");
 }
@@ -348,10 +365,50 @@ Test(op_identity, the_check_names_the_sensor) {
   create(&fx, 3, 0, SENSOR_A, "operator", "");
   struct op_enroll *op = enroll_op("", 1, 0);
   struct tlx_txn *txn = fixture_read(&fx);
-  cr_assert(op_enroll_check(op, txn));
+  cr_assert_eq(op_enroll_check(op, txn), OP_ENROLL_NEW);
   cr_assert_str_eq(op->sensor_id, SENSOR_A);
   fixture_commit(txn);
   op_enroll_free(op);
+}
+
+/* Whoever has a key and its token can ask without end: the answer costs no transaction and no
+ * record, also for two requests that met in the queue. */
+Test(op_identity, a_lost_reply_is_answered_from_what_is_there) {
+  FIXTURE fx;
+  fixture_init(&fx);
+  create_token(&fx, "");
+  uint8_t first = enroll(&fx, SENSOR_A, 1, 0, "", SENSOR_A);
+  uint64_t n = audit_count(&fx);
+  struct op_enroll *op = enroll_op("", 1, 0);
+  tlx_buf_done(&op->certificate);
+  struct tlx_txn *txn = fixture_read(&fx);
+  cr_assert_eq(op_enroll_check(op, txn), OP_ENROLL_AGAIN);
+  fixture_commit(txn);
+  cr_assert_str_eq(op->sensor_id, SENSOR_A);
+  cr_assert_eq(serial_of(&op->certificate), first);
+  op_enroll_free(op);
+  cr_assert_eq(enroll_again(&fx, SENSOR_B, 1, 0, SENSOR_A), first);
+  cr_assert_eq(audit_count(&fx), n, "nothing happened, nothing is on record");
+  op = enroll_op("", 2, 0);
+  txn = fixture_read(&fx);
+  cr_assert_eq(op_enroll_check(op, txn), OP_ENROLL_REFUSED);
+  fixture_commit(txn);
+  cr_assert_str_eq(op->op.status.reason, "token_used");
+  op_enroll_free(op);
+}
+
+/* A fleet token outlives the certificates that it gave. */
+Test(op_identity, a_certificate_that_has_ended_is_not_given_again) {
+  FIXTURE fx;
+  fixture_init(&fx);
+  struct op_token_create *token = token_op("", 2, 2, "", "admin");
+  token->expires_wall_ms = FIXTURE_WALL_MS + 5000000;
+  op_fixture_run(&fx, &token->op);
+  cr_assert_eq(token->op.status.code, TLX_GRPC_OK, "%s", token->op.status.message);
+  free(token);
+  uint8_t first = enroll(&fx, SENSOR_A, 1, 0, "", SENSOR_A);
+  cr_assert_eq(enroll_again(&fx, SENSOR_B, 1, 999000, SENSOR_A), first);
+  enroll(&fx, SENSOR_B, 1, 1001000, "token_used", NULL);
 }
 
 Test(op_token, revoke_and_status) {

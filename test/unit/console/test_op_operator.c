@@ -13,7 +13,8 @@ enum { VIEWER = 1, OPERATOR, ADMIN };
 
 static void create(struct fixture *fx, const char *name, uint32_t role, uint8_t serial,
                    const char *reason) {
-  struct op_operator_create op = {.role = role, .serial = {serial}, .not_after_wall_ms = 1000};
+  struct op_operator_create op = {
+      .role = role, .serial = {serial}, .not_after_wall_ms = FIXTURE_WALL_MS + 1000};
   strcpy(op.name, name);
   op.op.run = op_operator_create_run;
   op_fixture_actor(&op.op, FIXTURE_WALL_MS);
@@ -91,6 +92,27 @@ Test(op_operator, the_last_admin_stays) {
   change(&fx, "vera", ADMIN, "", "\"former_role\":\"viewer\"");
   change(&fx, "alice", VIEWER, "", "\"former_role\":\"admin\"");
   change(&fx, "vera", 0, "last_admin", "last_admin");
+  change(&fx, "alice", 0, "", "alice");
+}
+
+/* Who can neither do nor renew anything is no admin to rely on. */
+Test(op_operator, an_admin_whose_certificate_has_ended_does_not_count) {
+  FIXTURE fx;
+  fixture_init(&fx);
+  create(&fx, "alice", ADMIN, 1, "");
+  create(&fx, "berta", ADMIN, 2, "");
+  struct tlx_txn *txn = fixture_write(&fx);
+  Telovix__Store__V1__OperatorRecord *berta = tlx_operator_get(txn, "berta");
+  berta->cert_not_after_wall_ms = FIXTURE_WALL_MS;
+  tlx_operator_put(txn, berta);
+  fixture_commit(txn);
+  change(&fx, "alice", 0, "last_admin", "last_admin");
+  change(&fx, "alice", VIEWER, "last_admin", "last_admin");
+  txn = fixture_write(&fx);
+  berta = tlx_operator_get(txn, "berta");
+  berta->cert_not_after_wall_ms = FIXTURE_WALL_MS + 1;
+  tlx_operator_put(txn, berta);
+  fixture_commit(txn);
   change(&fx, "alice", 0, "", "alice");
 }
 

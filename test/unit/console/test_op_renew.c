@@ -151,14 +151,17 @@ Test(op_renew, a_lost_reply_gets_the_same_again) {
   expect_serial(&fx, CURRENT, TLX_SERIAL_SUPERSEDED, false);
 }
 
-/* The key was lost in a crash: the certificate that nobody used leaves nothing behind. */
+/* The key was lost in a crash, or a copy of the certificate asked: the unused one that somebody may
+ * hold is told apart when it comes. */
 Test(op_renew, another_key_takes_the_place_of_an_unused_one) {
   FIXTURE fx;
   furnish(&fx);
   renew(&fx, CURRENT, 1, 0x20, NOW, 0x20, "");
   renew(&fx, CURRENT, 2, 0x21, NOW + 1000, 0, "renewed_recently");
-  renew(&fx, CURRENT, 2, 0x21, NOW + 60000, 0x21, "");
-  expect_serial(&fx, 0x20, 0, false);
+  renew(&fx, CURRENT, 2, 0x21, NOW + SENSOR_RENEW_INTERVAL_MS - 1, 0, "renewed_recently");
+  renew(&fx, CURRENT, 2, 0x21, NOW + SENSOR_RENEW_INTERVAL_MS, 0x21, "");
+  expect_serial(&fx, 0x20, TLX_SERIAL_SUPERSEDED, false);
+  renew(&fx, 0x20, 3, 0x22, NOW + 2 * SENSOR_RENEW_INTERVAL_MS, 0, "certificate_superseded");
   expect_serial(&fx, 0x21, TLX_SERIAL_GOOD, true);
   expect_serial(&fx, CURRENT, TLX_SERIAL_GOOD, false);
 }
@@ -265,6 +268,7 @@ Test(op_renew, an_error_is_kept_until_it_is_told_otherwise) {
     op->op.actor.wall_ms = NOW;
     strcpy(op->sensor_id, SENSOR_A);
     strcpy(op->seen.sensor_id, SENSOR_A);
+    op->serial[0] = CURRENT;
     op->has_renewal_error = true;
     strcpy(op->renewal_error, texts[i]);
     op_fixture_run(&fx, &op->op);

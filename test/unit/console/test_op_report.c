@@ -52,7 +52,9 @@ Test(op_report, facts_and_first_sight) {
   fixture_init(&fx);
   struct tlx_txn *txn = fixture_write(&fx);
   Telovix__Store__V1__SensorRecord fresh = fixture_sensor(SENSOR_A, "web-1");
+  uint8_t serial[TLX_SERIAL_LEN] = {0};
   fresh.trust_state = OP_TRUST_BOOTSTRAP_PENDING;
+  fresh.serial = (ProtobufCBinaryData){sizeof serial, serial};
   tlx_sensor_put(txn, &fresh);
   fixture_commit(txn);
   struct op_report *op = report_op(SENSOR_A, 2000);
@@ -111,6 +113,63 @@ Test(op_report, who_gets_orders) {
   deliver(&fx, SENSOR_B);
   cr_assert_eq(op_fixture_order_state(&fx, ORDER_2), TLX_ORDER_QUEUED,
                "a revoked sensor gets nothing");
+}
+
+/* A heartbeat that was let in, and waited for its transaction behind the end of its trust. */
+static void expect_refused(struct fixture *fx, uint8_t serial, const char *reason) {
+  struct op_report *op = report_op(SENSOR_A, 9000);
+  op->serial[0] = serial;
+  op->deliver = true;
+  add(op, ORDER_1, TLX_ORDER_KILLED);
+  op->has_facts = true;
+  strcpy(op->kernel_release, "stolen");
+  op_fixture_run(fx, &op->op);
+  cr_assert_eq(op->op.status.code, TLX_GRPC_UNAUTHENTICATED);
+  cr_assert_str_eq(op->op.status.reason, reason);
+  cr_assert_eq(op->n_acknowledged + op->n_changed, 0);
+  op_report_free(op);
+  cr_assert_eq(op_fixture_order_state(fx, ORDER_1), TLX_ORDER_DELIVERED);
+  cr_assert_eq(op_fixture_order_state(fx, ORDER_2), TLX_ORDER_QUEUED);
+  struct tlx_txn *txn = fixture_read(fx);
+  const Telovix__Store__V1__SensorRecord *record = tlx_sensor_get(txn, SENSOR_A);
+  cr_assert_str_neq(record->kernel_release, "stolen");
+  cr_assert_neq(record->last_seen_wall_ms, FIXTURE_WALL_MS + 9000);
+  fixture_commit(txn);
+}
+
+static void set_trust(struct fixture *fx, uint32_t trust_state, uint8_t current, uint8_t previous) {
+  uint8_t serial[TLX_SERIAL_LEN] = {current}, former[TLX_SERIAL_LEN] = {previous};
+  struct tlx_txn *txn = fixture_write(fx);
+  Telovix__Store__V1__SensorRecord *sensor = tlx_sensor_get(txn, SENSOR_A);
+  sensor->trust_state = trust_state;
+  sensor->serial = (ProtobufCBinaryData){sizeof serial, serial};
+  sensor->previous_serial = (ProtobufCBinaryData){previous ? sizeof former : 0, former};
+  tlx_sensor_put(txn, sensor);
+  fixture_commit(txn);
+}
+
+Test(op_report, of_an_identity_that_ended_meanwhile_nothing_is_done) {
+  FIXTURE fx;
+  fixture_init(&fx);
+  op_fixture_sensor(&fx, SENSOR_A, "web-1");
+  queue(&fx, SENSOR_A, ORDER_1);
+  deliver(&fx, SENSOR_A);
+  queue(&fx, SENSOR_A, ORDER_2);
+  set_trust(&fx, OP_TRUST_REVOKED, 7, 0);
+  expect_refused(&fx, 7, "invalid_sensor_trust");
+  /* As after a re-enrollment: what was sent with the certificate before is no longer taken. */
+  set_trust(&fx, OP_TRUST_ROTATED, 8, 0);
+  expect_refused(&fx, 7, "certificate_superseded");
+  /* As after a renewal: the certificate before is good until the new one is used. */
+  set_trust(&fx, OP_TRUST_TRUSTED, 9, 8);
+  expect_refused(&fx, 7, "certificate_superseded");
+  for (uint8_t serial = 8; serial <= 9; serial++) {
+    struct op_report *op = report_op(SENSOR_A, 9000);
+    op->serial[0] = serial;
+    op_fixture_run(&fx, &op->op);
+    cr_assert_eq(op->op.status.code, TLX_GRPC_OK, "%s", op->op.status.message);
+    op_report_free(op);
+  }
 }
 
 Test(op_report, a_sensor_that_is_gone) {

@@ -2,8 +2,10 @@
 #include "sensor/renew.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 
 #include "../../harness/folder.h"
+#include "../pki/fixture.h"
 #include "common/err.h"
 
 #define DAY_MS 86400000ull
@@ -20,6 +22,13 @@ Test(renew, between_45_and_35_percent_of_the_life_left) {
   cr_assert_eq(renewal_due_wall_ms(end, start, 0), end, "a certificate without a life is due");
 }
 
+/* Its start may be that of one long before it: it must not be due from its first day on. */
+Test(renew, a_start_long_ago_is_no_long_life) {
+  const uint64_t start = 1000 * DAY_MS, end = 1300 * DAY_MS;
+  cr_assert_eq(renewal_due_wall_ms(start, end, 0), end - 30 * DAY_MS * 45 / 100);
+  cr_assert_eq(renewal_due_wall_ms(start, end, 1000), end - 30 * DAY_MS * 35 / 100);
+}
+
 /* ---- what a try does without a Console ---- */
 
 struct world {
@@ -29,6 +38,7 @@ struct world {
   struct identity identity;
   struct renewal *renewal;
   unsigned n_asked, n_failed, n_renewed;
+  int renewed_err;
   bool closed;
 };
 
@@ -37,8 +47,9 @@ static struct tlx_channel *on_channel(void *arg) {
   return NULL; /* as while the sensor stops */
 }
 
-static void on_renewed(void *arg) {
+static int on_renewed(void *arg) {
   ((struct world *)arg)->n_renewed++;
+  return ((struct world *)arg)->renewed_err;
 }
 
 static void on_failed(void *arg) {
@@ -130,6 +141,75 @@ Test(renew, waits_after_a_failure_but_not_when_expired) {
   cr_assert_eq(*renewal_error(world.renewal), 0, "there is nothing to renew: a clock was wrong");
   cr_assert_eq(world.n_failed, 4, "and that is told");
   world_done(&world);
+}
+
+/* ---- what was got and not taken ---- */
+
+/* A further identity of this sensor on disk, |identity| untouched. */
+static void put_on_disk(struct world *world) {
+  struct fixture_ca ca;
+  struct tlx_key *key;
+  struct tlx_buf der = {0};
+  char why[512] = "";
+  fixture_ca_init(&ca, "Fleet CA", FIXTURE_WALL_MS);
+  cr_assert_eq(identity_pending_key(world->folder.path, &key), 0);
+  struct tlx_cert_template template = {.profile = TLX_CERT_CLIENT,
+                                       .subject_cn = "x",
+                                       .issuer_cn = ca.cert.subject_cn,
+                                       .not_before_wall_ms = FIXTURE_WALL_MS,
+                                       .not_after_wall_ms = FIXTURE_WALL_MS + FIXTURE_DAY_MS,
+                                       .subject_spki = tlx_key_spki(key),
+                                       .issuer_spki = tlx_key_spki(ca.key),
+                                       .uri = "spiffe://" FIXTURE_FLEET
+                                              "/sensor/sensor_0123456789abcdef"};
+  cr_assert_eq(tlx_serial_make(template.serial), 0);
+  cr_assert_eq(tlx_cert_issue(&template, ca.key, &der), 0);
+  tlx_key_free(key);
+  const char *address = "console.example.org:15483";
+  struct tlx_bytes chain = {der.data, der.len}, root = {ca.der.data, ca.der.len};
+  struct identity_offer offer = {.sensor_id = "sensor_0123456789abcdef",
+                                 .fleet_id = FIXTURE_FLEET,
+                                 .fleet_name = "Fleet",
+                                 .node_name = "web-1",
+                                 .addresses = &address,
+                                 .n_addresses = 1,
+                                 .chain = &chain,
+                                 .n_chain = 1,
+                                 .ca = &root,
+                                 .n_ca = 1};
+  cr_assert_eq(identity_save(world->folder.path, &offer, why), 0, "%s", why);
+  tlx_buf_done(&der);
+  fixture_ca_done(&ca);
+}
+
+/* To ask with the former certificate for another would end the one on disk. */
+Test(renew, what_is_on_disk_is_taken_before_another_is_asked_for) {
+  struct world world;
+  world_init(&world);
+  put_on_disk(&world);
+  world.renewed_err = -ENOMEM;
+  renewal_now(world.renewal);
+  uv_run(&world.loop, UV_RUN_DEFAULT);
+  cr_assert_eq(world.n_renewed, 1);
+  cr_assert_eq(world.n_failed, 1);
+  cr_assert(strstr(renewal_error(world.renewal), "cannot be used"), "%s",
+            renewal_error(world.renewal));
+  world.renewed_err = 0;
+  renewal_now(world.renewal);
+  uv_run(&world.loop, UV_RUN_DEFAULT);
+  cr_assert_eq(world.n_renewed, 2);
+  cr_assert_eq(*renewal_error(world.renewal), 0);
+  cr_assert_eq(world.n_asked, 0, "nothing was asked for");
+  cr_assert_not(folder_has(&world.folder, "identity/pending.key"));
+  /* Once it is in use, another is asked for when that is due. */
+  char why[512];
+  cr_assert_eq(identity_load(world.folder.path, &world.identity, why), 0, "%s", why);
+  renewal_now(world.renewal);
+  uv_run(&world.loop, UV_RUN_DEFAULT);
+  cr_assert_eq(world.n_asked, 1);
+  cr_assert_eq(world.n_renewed, 2);
+  world_done(&world);
+  identity_done(&world.identity);
 }
 
 Test(renew, closing_waits_for_the_worker) {
