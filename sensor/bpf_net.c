@@ -220,6 +220,7 @@ void bpf_net_close(struct bpf_net *net) {
   bpf_net_close_fd(&net->bank_fds[0]);
   bpf_net_close_fd(&net->bank_fds[1]);
   close_maps(net, true);
+  bpf_net_own_close(net->own);
   bpf_net_close_fd(&net->cgroup_fd);
   free(net->btf_path);
   free(net->local);
@@ -349,6 +350,7 @@ int bpf_net_attach(struct bpf_net *net, char why[240]) {
     net->has_tcx = bpf_tcx_is_there();
     *net->layer_why[BPF_NET_LAYER_TC] = '\0';
   }
+  (void)bpf_net_own_load(net);
   net->is_attached = true;
   if (net->has_former) return bpf_net_succeed(net);
   if (net->layers & 1u << BPF_NET_LAYER_TC) bpf_net_devices_adopt(net);
@@ -401,6 +403,8 @@ int bpf_net_remove(struct bpf_net *net) {
   if (!first) first = err;
   close_maps(net, true);
   bpf_net_close_fd(&net->cfg_fd);
+  bpf_net_own_close(net->own);
+  net->own = NULL;
   net->maps_pinned = net->has_former = net->is_attached = net->is_published = net->knows_local =
       false;
   net->layers = 0;

@@ -28,7 +28,8 @@ struct bpf_net_options {
   X(CGROUP_SKB, "cgroup_skb") /* packets of sockets; without it nothing is contained */            \
   X(CONNECT, "connect")       /* errors at once */                                                 \
   X(TC, "tc")                 /* raw frames, forwarded traffic, on every uplink */                 \
-  X(OPTIONS, "setsockopt")    /* no way past tc */
+  X(OPTIONS, "setsockopt")    /* no way past tc */                                                 \
+  X(OWN, "own_marks")         /* no mark but ours */
 enum bpf_net_layer {
 #define X(name, word) BPF_NET_LAYER_##name,
   BPF_NET_LAYER_MAP(X)
@@ -80,6 +81,12 @@ int bpf_net_events_fd(const struct bpf_net *net);
 /* Compares links (all, tc included), programs, maps, configuration and banks with what was made;
  * repairs and notes. */
 int bpf_net_verify(struct bpf_net *net, struct bpf_tampers *tampers);
+/* Takes away every mark of a socket whose cookie |knows| does not know (net_own_has), and notes
+ * those sockets that a process holds. 0 also where the layer own_marks is missing. A negative
+ * errno: nobody knows whether there are others; the layer is missing until the next bpf_net_attach.
+ */
+int bpf_net_own_verify(struct bpf_net *net, bool (*knows)(uint64_t cookie),
+                       struct bpf_tampers *tampers);
 
 /* ---- sockets ---- */
 /* Marks a socket of ours (TLX_SOCK_OWN or TLX_SOCK_PROBE), before its connect(2). Opens the pinned

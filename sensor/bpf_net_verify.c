@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/err.h"
 #include "sensor/bpf_net_int.h"
 
 /* The verification of bpf_net.h. Unlike those of executions, links of a cgroup can be detached by
@@ -74,4 +75,31 @@ int bpf_net_verify(struct bpf_net *net, struct bpf_tampers *tampers) {
   CHECK(bpf_net_devices_verify(net, tampers));
 #undef CHECK
   return first;
+}
+
+/* ---- marks of sockets ---- */
+
+int bpf_net_own_load(struct bpf_net *net) {
+  const uint32_t layer = 1u << BPF_NET_LAYER_OWN;
+  char *why = net->layer_why[BPF_NET_LAYER_OWN];
+  int err =
+      net->own ? 0 : bpf_net_own_open(net->maps[BPF_NET_MAP_OWN].fd, net->btf_path, why, &net->own);
+  net->layers = err ? net->layers & ~layer : net->layers | layer;
+  if (!err) *why = '\0';
+  return err;
+}
+
+int bpf_net_own_verify(struct bpf_net *net, bool (*knows)(uint64_t cookie),
+                       struct bpf_tampers *tampers) {
+  unsigned n = 0;
+  if (!(net->layers & 1u << BPF_NET_LAYER_OWN)) return 0;
+  int err = bpf_net_own_clear(net->own, net->maps[BPF_NET_MAP_OWN].fd, knows, &n);
+  if (n)
+    bpf_tampers_note(tampers, !err, "map own_sock", "%u sockets of others were marked in it", n);
+  if (!err) return 0;
+  bpf_net_own_close(net->own);
+  net->own = NULL;
+  net->layers &= ~(1u << BPF_NET_LAYER_OWN);
+  snprintf(net->layer_why[BPF_NET_LAYER_OWN], sizeof net->layer_why[0], "%s", tlx_err_text(err));
+  return err;
 }
