@@ -6,6 +6,7 @@
 
 #include "bpf-progs/tlx_net_abi.h"
 #include "common/allow.h"
+#include "sensor/bpf_net_own.h"
 #include "sensor/bpf_object.h"
 
 /* Programs, links and maps of a containment: loaded, attached, pinned below PIN_FOLDER/net-N,
@@ -21,6 +22,10 @@ struct bpf_net_options {
                                 host, else the scope */
   bool whole_host;           /* false: no tc, no other namespaces */
   const char *btf_path;
+  /* Where the iterator over marks is kept, which takes longer to load than all else and may be
+   * loaded before (bpf_net_own_open); the caller closes it after the last call. NULL = it is loaded
+   * for this one alone. */
+  struct bpf_net_own **own;
 };
 
 /* What of the layers is in force; kernel.md §2.6. */

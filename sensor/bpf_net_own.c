@@ -130,18 +130,17 @@ int bpf_net_own_clear(struct bpf_net_own *own, int map_fd, bool (*knows)(uint64_
   return -E2BIG;
 }
 
-/* ---- life ---- */
-
 static bool knows_all(uint64_t cookie) {
   return true;
 }
 
-/* A kernel whose iterator never tells anything lacks it, and does not drift for ever. */
-static int try_once(struct bpf_net_own *own, int map_fd) {
+int bpf_net_own_try(struct bpf_net_own *own, int map_fd) {
   unsigned strangers;
   int err = bpf_net_own_clear(own, map_fd, knows_all, &strangers);
   return err == -E2BIG ? 0 : err;
 }
+
+/* ---- life ---- */
 
 static int load(const char *btf_path, char *log, struct bpf_net_own *own) {
   LIBBPF_OPTS(bpf_object_open_opts, opts, .btf_custom_path = btf_path);
@@ -155,8 +154,7 @@ static int load(const char *btf_path, char *log, struct bpf_net_own *own) {
   return own->prog_fd < 0 || own->unmark_fd < 0 ? -EMFILE : 0;
 }
 
-int bpf_net_own_open(int map_fd, const char *btf_path, char why[240],
-                     struct bpf_net_own **ret_own) {
+int bpf_net_own_open(const char *btf_path, char why[240], struct bpf_net_own **ret_own) {
   TLX_AUTOFREE char *log = calloc(1, LOG_SIZE);
   struct bpf_net_own *own = calloc(1, sizeof *own);
   if (!log || !own) {
@@ -170,10 +168,6 @@ int bpf_net_own_open(int map_fd, const char *btf_path, char why[240],
     snprintf(why, 240, "CAP_BPF and CAP_PERFMON are missing");
   else if (err)
     bpf_load_explain(log, err, why);
-  if (!err) {
-    err = try_once(own, map_fd);
-    if (err) snprintf(why, 240, "the iterator over marks does not work: %s", tlx_err_text(err));
-  }
   if (err)
     bpf_net_own_close(own);
   else

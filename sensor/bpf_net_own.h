@@ -12,12 +12,14 @@
  * dead or was replaced is not taken for an empty map. One thread at a time. */
 struct bpf_net_own;
 
-/* Loads the iterator and walks the map |map_fd| once, without taking anything away; nothing is
- * attached or pinned. |btf_path| NULL = the kernel's. 0 or a negative errno with words in |why|: a
- * kernel without such iterators, or CAP_PERFMON is missing. */
-int bpf_net_own_open(int map_fd, const char *btf_path, char why[240], struct bpf_net_own **ret_own);
+/* Loads the iterator; nothing is attached or pinned. |btf_path| NULL = the kernel's. 0 or a
+ * negative errno with words in |why|: a kernel without such iterators, or CAP_PERFMON is missing.
+ */
+int bpf_net_own_open(const char *btf_path, char why[240], struct bpf_net_own **ret_own);
 /* NULL is fine. */
 void bpf_net_own_close(struct bpf_net_own *own);
+/* Walks the map |map_fd| without taking anything away: the errors of bpf_net_own_clear. */
+int bpf_net_own_try(struct bpf_net_own *own, int map_fd);
 /* Takes the mark off every socket in the map |map_fd| whose cookie |knows| does not know.
  * |*ret_strangers|: how many of those a process holds open. A socket without an owner, which the
  * former process may have left, is unmarked and not counted. 0; -EIO: the walk did not tell what

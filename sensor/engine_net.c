@@ -131,7 +131,8 @@ static int open_net(struct core *core, char why[240]) {
   struct bpf_net_options options = {.pin_folder = core->pin_folder,
                                     .cgroup_folder = core->scope_folder,
                                     .whole_host = core->whole_host,
-                                    .btf_path = core->btf_path};
+                                    .btf_path = core->btf_path,
+                                    .own = &net->own};
   if (net->net) return 0;
   if (core->whole_host) {
     int err = host_cgroup_root(root, sizeof root);
@@ -578,8 +579,18 @@ void core_net_pass(struct core *core) {
   free(result);
 }
 
+void core_net_prepare(struct core *core) {
+  char why[240] = "";
+  if (core->net.is_prepared || core->is_boot) return;
+  core->net.is_prepared = true;
+  if (!core->net.own && bpf_net_own_open(core->btf_path, why, &core->net.own) != 0)
+    tlx_debug(BPF, "marks of sockets will not be told of: %s", why);
+}
+
 void core_net_done(struct core *core) {
   forget(&core->net);
+  bpf_net_own_close(core->net.own);
+  core->net.own = NULL;
   free(core->net.local);
   free(core->net.links);
   if (core->link.fd >= 0) close(core->link.fd);

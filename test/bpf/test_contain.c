@@ -42,13 +42,10 @@ int __wrap_bpf_net_attach(struct bpf_net *net, char why[240]) {
   return no_attach ? -ENOMEM : __real_bpf_net_attach(net, why);
 }
 
-int __real_bpf_net_own_open(int map_fd, const char *btf_path, char why[240],
-                            struct bpf_net_own **ret_own);
-int __wrap_bpf_net_own_open(int map_fd, const char *btf_path, char why[240],
-                            struct bpf_net_own **ret_own);
-int __wrap_bpf_net_own_open(int map_fd, const char *btf_path, char why[240],
-                            struct bpf_net_own **ret_own) {
-  return no_own_marks ? -EINVAL : __real_bpf_net_own_open(map_fd, btf_path, why, ret_own);
+int __real_bpf_net_own_open(const char *btf_path, char why[240], struct bpf_net_own **ret_own);
+int __wrap_bpf_net_own_open(const char *btf_path, char why[240], struct bpf_net_own **ret_own);
+int __wrap_bpf_net_own_open(const char *btf_path, char why[240], struct bpf_net_own **ret_own) {
+  return no_own_marks ? -EINVAL : __real_bpf_net_own_open(btf_path, why, ret_own);
 }
 
 struct world {
