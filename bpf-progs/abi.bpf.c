@@ -26,3 +26,4 @@ struct tlx_allow tlx_abi_allow;
 struct tlx_allow_set tlx_abi_set;
 struct tlx_net_stats tlx_abi_n_stats;
 struct tlx_net_event tlx_abi_n_event;
+struct tlx_net_mark tlx_abi_n_mark;

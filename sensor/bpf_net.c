@@ -179,6 +179,7 @@ int bpf_net_open(const struct bpf_net_options *options, char why[240], bool *ret
   for (unsigned i = 0; i < BPF_NET_PROG_COUNT; i++)
     *bpf_net_hook_of(net, i) = (struct bpf_net_hook){.link_fd = -1, .prog_fd = -1};
   net->whole_host = options->whole_host;
+  net->own = options->own ? options->own : &net->its_own;
   snprintf(net->pin_folder, sizeof net->pin_folder, "%s", options->pin_folder);
   snprintf(name, sizeof name, "net-%d", TLX_NET_ABI_VERSION);
   int err = bpf_pin_folder_make_named(options->pin_folder, name, why, net->folder);
@@ -220,6 +221,7 @@ void bpf_net_close(struct bpf_net *net) {
   bpf_net_close_fd(&net->bank_fds[0]);
   bpf_net_close_fd(&net->bank_fds[1]);
   close_maps(net, true);
+  bpf_net_own_close(net->its_own);
   bpf_net_close_fd(&net->cgroup_fd);
   free(net->btf_path);
   free(net->local);
@@ -349,6 +351,7 @@ int bpf_net_attach(struct bpf_net *net, char why[240]) {
     net->has_tcx = bpf_tcx_is_there();
     *net->layer_why[BPF_NET_LAYER_TC] = '\0';
   }
+  bpf_net_own_attach(net);
   net->is_attached = true;
   if (net->has_former) return bpf_net_succeed(net);
   if (net->layers & 1u << BPF_NET_LAYER_TC) bpf_net_devices_adopt(net);

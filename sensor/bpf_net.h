@@ -6,6 +6,7 @@
 
 #include "bpf-progs/tlx_net_abi.h"
 #include "common/allow.h"
+#include "sensor/bpf_net_own.h"
 #include "sensor/bpf_object.h"
 
 /* Programs, links and maps of a containment: loaded, attached, pinned below PIN_FOLDER/net-N,
@@ -21,6 +22,10 @@ struct bpf_net_options {
                                 host, else the scope */
   bool whole_host;           /* false: no tc, no other namespaces */
   const char *btf_path;
+  /* Where the iterator over marks is kept, which takes longer to load than all else and may be
+   * loaded before (bpf_net_own_open); the caller closes it after the last call. NULL = it is loaded
+   * for this one alone. */
+  struct bpf_net_own **own;
 };
 
 /* What of the layers is in force; kernel.md §2.6. */
@@ -28,7 +33,8 @@ struct bpf_net_options {
   X(CGROUP_SKB, "cgroup_skb") /* packets of sockets; without it nothing is contained */            \
   X(CONNECT, "connect")       /* errors at once */                                                 \
   X(TC, "tc")                 /* raw frames, forwarded traffic, on every uplink */                 \
-  X(OPTIONS, "setsockopt")    /* no way past tc */
+  X(OPTIONS, "setsockopt")    /* no way past tc */                                                 \
+  X(OWN, "own_marks")         /* no mark but ours */
 enum bpf_net_layer {
 #define X(name, word) BPF_NET_LAYER_##name,
   BPF_NET_LAYER_MAP(X)
@@ -80,6 +86,12 @@ int bpf_net_events_fd(const struct bpf_net *net);
 /* Compares links (all, tc included), programs, maps, configuration and banks with what was made;
  * repairs and notes. */
 int bpf_net_verify(struct bpf_net *net, struct bpf_tampers *tampers);
+/* Takes away every mark of a socket whose cookie |knows| does not know (net_own_has), and notes
+ * those sockets that a process holds. 0 also where the layer own_marks is missing. A negative
+ * errno: nobody knows whether there are others; the layer is missing until the next bpf_net_attach.
+ */
+int bpf_net_own_verify(struct bpf_net *net, bool (*knows)(uint64_t cookie),
+                       struct bpf_tampers *tampers);
 
 /* ---- sockets ---- */
 /* Marks a socket of ours (TLX_SOCK_OWN or TLX_SOCK_PROBE), before its connect(2). Opens the pinned

@@ -47,6 +47,8 @@ struct bpf_net {
   uint32_t layers;
   char layer_why[BPF_NET_LAYER_COUNT][240];
   bool has_tcx;
+  struct bpf_net_own **own; /* the owner's, or |its_own|; *own NULL = not loaded */
+  struct bpf_net_own *its_own;
   struct bpf_net_device *devices;
   unsigned n_devices;
   /* What was published. */
@@ -86,5 +88,8 @@ int bpf_net_devices_remove(struct bpf_net *net);
 void bpf_net_devices_close(struct bpf_net *net);
 /* Repairs one after another; the first error. */
 int bpf_net_devices_verify(struct bpf_net *net, struct bpf_tampers *tampers);
+/* Loads the iterator over marks, unless it is, and tries it; sets the layer or says why there is
+ * none. */
+void bpf_net_own_attach(struct bpf_net *net);
 int bpf_net_publish_verify(struct bpf_net *net, struct bpf_tampers *tampers);
 int bpf_net_local_verify(struct bpf_net *net, struct bpf_tampers *tampers);

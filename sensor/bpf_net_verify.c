@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/err.h"
 #include "sensor/bpf_net_int.h"
 
 /* The verification of bpf_net.h. Unlike those of executions, links of a cgroup can be detached by
@@ -74,4 +75,40 @@ int bpf_net_verify(struct bpf_net *net, struct bpf_tampers *tampers) {
   CHECK(bpf_net_devices_verify(net, tampers));
 #undef CHECK
   return first;
+}
+
+/* ---- marks of sockets ---- */
+
+/* A dead one, or one that somebody's hand is in, is not used again. */
+static void drop_own(struct bpf_net *net, int err) {
+  bpf_net_own_close(*net->own);
+  *net->own = NULL;
+  net->layers &= ~(1u << BPF_NET_LAYER_OWN);
+  snprintf(net->layer_why[BPF_NET_LAYER_OWN], sizeof net->layer_why[0],
+           "the iterator over marks does not work: %s", tlx_err_text(err));
+}
+
+void bpf_net_own_attach(struct bpf_net *net) {
+  char *why = net->layer_why[BPF_NET_LAYER_OWN];
+  net->layers &= ~(1u << BPF_NET_LAYER_OWN);
+  if (!*net->own && bpf_net_own_open(net->btf_path, why, net->own) != 0) return;
+  /* A kernel whose iterator tells nothing lacks it, and does not drift for ever. */
+  int err = bpf_net_own_try(*net->own, net->maps[BPF_NET_MAP_OWN].fd);
+  if (err) {
+    drop_own(net, err);
+    return;
+  }
+  net->layers |= 1u << BPF_NET_LAYER_OWN;
+  *why = '\0';
+}
+
+int bpf_net_own_verify(struct bpf_net *net, bool (*knows)(uint64_t cookie),
+                       struct bpf_tampers *tampers) {
+  unsigned n = 0;
+  if (!(net->layers & 1u << BPF_NET_LAYER_OWN)) return 0;
+  int err = bpf_net_own_clear(*net->own, net->maps[BPF_NET_MAP_OWN].fd, knows, &n);
+  if (n)
+    bpf_tampers_note(tampers, !err, "map own_sock", "%u sockets of others were marked in it", n);
+  if (err) drop_own(net, err);
+  return err;
 }

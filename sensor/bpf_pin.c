@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,6 +73,9 @@ int bpf_pin_folder_make_named(const char *pin_folder, const char *name, char why
 #define LOCK_TRIES 50u
 #define LOCK_TRY_MS 20u
 
+/* By this process: it is not its own stranger. */
+static atomic_bool has_held;
+
 int bpf_pin_lock(const char *pin_folder, char why[240], int *lock_fd) {
   char folder[BPF_PIN_PATH_MAX];
   struct stat held, there;
@@ -95,7 +99,14 @@ int bpf_pin_lock(const char *pin_folder, char why[240], int *lock_fd) {
   }
   if (*lock_fd >= 0) close(*lock_fd);
   *lock_fd = TLX_TAKE_FD(fd);
+  atomic_store(&has_held, true);
   return 0;
+}
+
+bool bpf_pin_is_held_elsewhere(const char *pin_folder) {
+  if (atomic_load(&has_held)) return false;
+  int fd TLX_AUTOCLOSE = open(pin_folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
 }
 
 /* ---- objects ---- */

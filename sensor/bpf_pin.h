@@ -28,6 +28,9 @@ int bpf_pin_folder_make_named(const char *pin_folder, const char *name, char why
  * while the folder is the one that is held. TLX_E_LOCKED: another process has it; else as
  * bpf_pin_folder_make. */
 int bpf_pin_lock(const char *pin_folder, char why[240], int *lock_fd);
+/* Whether another process holds |pin_folder|. False in a process that has held it itself, and
+ * when it cannot be asked. */
+bool bpf_pin_is_held_elsewhere(const char *pin_folder);
 /* Whether user space can never write the map |fd| again. */
 bool bpf_pin_is_frozen(int fd);
 

@@ -31,13 +31,16 @@ struct core_rule {
   size_t n_entries;
 };
 
-/* The network part. Nothing of it is loaded before a containment is wanted, or was found in force.
+/* The network part. Nothing of it is loaded before a containment is wanted, or was found in force,
+ * but for the iterator over marks: it touches nothing, and the first order shall not wait for it.
  */
 struct core_net {
-  struct bpf_net *net; /* NULL = not opened */
-  unsigned n_opened;   /* counts openings, so that the loop knows a new ring of events */
-  bool was_found;      /* it is of a former process, or was until this one had it in force */
-  bool has_rest;       /* it was taken down in part: there may be more than pins show */
+  struct bpf_net_own *own; /* NULL = not loaded, or it cannot be */
+  bool is_prepared;        /* that was tried */
+  struct bpf_net *net;     /* NULL = not opened */
+  unsigned n_opened;       /* counts openings, so that the loop knows a new ring of events */
+  bool was_found;          /* it is of a former process, or was until this one had it in force */
+  bool has_rest;           /* it was taken down in part: there may be more than pins show */
   bool is_attached, is_published, is_settled;
   struct rule_contain published;
   struct net_sweep_result sweep;
@@ -121,6 +124,8 @@ int core_init(struct core *core, const struct engine_options *options);
 void core_net_pass(struct core *core);
 /* Takes the containment off this host, if there is one. Whether nothing of it is left. */
 bool core_net_remove(struct core *core);
+/* What can be loaded before there is an order; once. */
+void core_net_prepare(struct core *core);
 void core_net_done(struct core *core);
 /* The containment rule that counts: the first one that could be read; NULL = there is none. */
 struct core_rule *core_contain_rule(const struct core *core);

@@ -131,7 +131,8 @@ static int open_net(struct core *core, char why[240]) {
   struct bpf_net_options options = {.pin_folder = core->pin_folder,
                                     .cgroup_folder = core->scope_folder,
                                     .whole_host = core->whole_host,
-                                    .btf_path = core->btf_path};
+                                    .btf_path = core->btf_path,
+                                    .own = &net->own};
   if (net->net) return 0;
   if (core->whole_host) {
     int err = host_cgroup_root(root, sizeof root);
@@ -264,6 +265,18 @@ static int netns_cookie(__u64 *ret_cookie) {
   return 0;
 }
 
+static void sweep(struct core *core, const struct rule_contain *rule) {
+  struct net_sweep_result *result = &core->net.sweep;
+  struct net_sweep_options options = {
+      .rule = rule, .scope_folder = core->scope_folder, .proc = "/proc"};
+  *result = (struct net_sweep_result){0};
+  /* At boot there is no session yet, and an observed one goes on. */
+  if (core->is_boot || rule->mode != TLX_NET_ENFORCE) return;
+  net_sweep(&options, result);
+  tlx_notice(RULE, "%u sessions ended in %u network namespaces, %u not entered",
+             result->n_destroyed, result->n_spaces, result->n_skipped);
+}
+
 static int publish(struct core *core, const struct rule_contain *rule) {
   struct core_net *net = &core->net;
   struct tlx_net_cfg cfg = {
@@ -277,14 +290,7 @@ static int publish(struct core *core, const struct rule_contain *rule) {
   net->published = *rule;
   net->is_published = true;
   if (!net->up_mono_ms) net->up_mono_ms = tlx_mono_ms(core->clock);
-  struct net_sweep_options options = {
-      .rule = rule, .scope_folder = core->scope_folder, .proc = "/proc"};
-  net->sweep = (struct net_sweep_result){0};
-  /* At boot there is no session yet, and an observed one goes on. */
-  if (core->is_boot || rule->mode != TLX_NET_ENFORCE) return 0;
-  net_sweep(&options, &net->sweep);
-  tlx_notice(RULE, "%u sessions ended in %u network namespaces, %u not entered",
-             net->sweep.n_destroyed, net->sweep.n_spaces, net->sweep.n_skipped);
+  sweep(core, rule);
   return 0;
 }
 
@@ -322,6 +328,7 @@ static uint32_t gaps_of(const struct core *core) {
     gaps |= 1u << RULE_GAP_PACKET_SOCKET | 1u << RULE_GAP_FORWARDED | 1u << RULE_GAP_V6_RESET;
   if (core->whole_host && !(layers >> BPF_NET_LAYER_OPTIONS & 1))
     gaps |= 1u << RULE_GAP_PACKET_BYPASS | 1u << RULE_GAP_XDP;
+  if (!(layers >> BPF_NET_LAYER_OWN & 1)) gaps |= 1u << RULE_GAP_OWN_MARKS;
   if (!(layers >> BPF_NET_LAYER_CONNECT & 1)) gaps |= 1u << RULE_GAP_SLOW_ERRORS;
   if (net->sweep.lacks_diag || net->sweep.err) gaps |= 1u << RULE_GAP_NO_TCP_DIAG;
   if (net->sweep.n_skipped) gaps |= 1u << RULE_GAP_NAMESPACE_NOT_ENTERED;
@@ -431,6 +438,24 @@ static bool is_as_made(struct core *core, struct rule_result *result) {
   return false;
 }
 
+/* Whether no socket but ours is let through by its mark, also of those that were marked before this
+ * process, or before there was a rule. */
+static bool has_own_marks_only(struct core *core, struct rule_result *result) {
+  struct core_net *net = &core->net;
+  unsigned n_before = core->tampers.n;
+  int err = bpf_net_own_verify(net->net, net_own_has, &core->tampers);
+  if (!err && core->tampers.n == n_before) return true;
+  core->repaired_boot_ns = tlx_boot_ns(core->clock);
+  if (result->reason != RULE_REASON_DRIFT) {
+    note_step(result, RULE_REASON_DRIFT, err, "map own_sock");
+    net->n_drifts++;
+  }
+  if (!err) return false;
+  tlx_error(BPF, "the marks of sockets cannot be verified: %s", tlx_err_text(err));
+  net->is_attached = net->is_published = false;
+  return false;
+}
+
 static bool is_lost(const struct core *core, const struct rule_contain *rule) {
   const struct core_net *net = &core->net;
   uint64_t since_mono_ms = net->up_mono_ms;
@@ -481,6 +506,7 @@ static void hold(struct core *core, const struct rule_contain *rule, struct rule
   }
   unsigned n_before = core->tampers.n;
   bool was_made = is_as_made(core, result), is_aside = !was_made && !net->net;
+  bool goes_on = net->is_published;
   if (!err) err = put_up(core, rule, step);
   /* The successor has none of it. */
   for (unsigned i = n_before; is_aside && !err && i < core->tampers.n; i++)
@@ -498,7 +524,10 @@ static void hold(struct core *core, const struct rule_contain *rule, struct rule
     return;
   }
   net->is_settled = true;
-  if (was_made)
+  /* Last before the proof. What was opened meanwhile ends, unless the publication has ended it. */
+  bool is_clean = has_own_marks_only(core, result);
+  if (!is_clean || (!was_made && goes_on)) sweep(core, rule);
+  if (was_made && is_clean)
     conclude(core, rule, result);
   else
     result->gaps = gaps_of(core);
@@ -550,8 +579,18 @@ void core_net_pass(struct core *core) {
   free(result);
 }
 
+void core_net_prepare(struct core *core) {
+  char why[240] = "";
+  if (core->net.is_prepared || core->is_boot) return;
+  core->net.is_prepared = true;
+  if (!core->net.own && bpf_net_own_open(core->btf_path, why, &core->net.own) != 0)
+    tlx_debug(BPF, "marks of sockets will not be told of: %s", why);
+}
+
 void core_net_done(struct core *core) {
   forget(&core->net);
+  bpf_net_own_close(core->net.own);
+  core->net.own = NULL;
   free(core->net.local);
   free(core->net.links);
   if (core->link.fd >= 0) close(core->link.fd);

@@ -402,6 +402,7 @@ void core_pass(struct core *core, const struct desired *desired) {
     /* First what cuts a whole host off: it cannot wait for a program to be executed. */
     core_net_pass(core);
     if (!core->net_only || desired) exec_pass(core);
+    core_net_prepare(core);
   }
   core->in_force = core->exec_in_force && core->net.is_settled;
 }

@@ -8,6 +8,7 @@
 #include "common/err.h"
 #include "common/log.h"
 #include "sensor/bpf_net.h"
+#include "sensor/bpf_pin.h"
 
 /* A link that is made anew while the former one ends, and the probes. The kernel gives no cookie
  * twice, so that what is forgotten late harms nobody. One for the process, since sockets are the
@@ -25,6 +26,13 @@ static void remember(int fd) {
 
 void net_own_mark(const char *pin_folder, int fd) {
   remember(fd);
+  if (bpf_pin_is_held_elsewhere(pin_folder)) {
+    tlx_warn(UPLINK,
+             "another sensor enforces by the pins in %s: if it contains this host, our own "
+             "socket is cut too",
+             pin_folder);
+    return;
+  }
   int err = bpf_net_mark(pin_folder, fd, TLX_SOCK_OWN);
   if (err && err != -ENOENT)
     tlx_warn(UPLINK, "our own socket cannot be marked; while contained it is cut: %s",

@@ -9,7 +9,8 @@
 
 /* Marks |fd| as the sensor's own link in the maps pinned below |pin_folder| and remembers it. Not
  * an error when nothing is pinned: then nothing is contained. Failures are logged: the link would
- * be cut. */
+ * be cut. So is one of a process beside the sensor that enforces by these pins: that one cannot
+ * tell it from an intruder's, and would take its mark away. */
 void net_own_mark(const char *pin_folder, int fd);
 /* Whether |cookie| (SO_COOKIE) is that of one of the last sockets that were marked. */
 bool net_own_has(uint64_t cookie);

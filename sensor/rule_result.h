@@ -82,6 +82,8 @@ enum rule_reason {
     "a packet socket hears what comes, before it is stopped")                                      \
   X(DEVICE_ELSEWHERE, "device_elsewhere", false,                                                   \
     "a device that leads out stands in another network namespace, without our programs")           \
+  X(OWN_MARKS, "own_marks", true,                                                                  \
+    "a socket that root marked as the sensor's own: this kernel does not tell of it")              \
   X(SLOW_ERRORS, "slow_errors", true,                                                              \
     "callers wait for their own time-out: this kernel gives them no error at once")                \
   X(NO_TCP_DIAG, "no_tcp_diag", true,                                                              \

@@ -71,5 +71,16 @@ struct bpf_iter__task_file {
   __u32 fd;
   struct file *file;
 };
+/* What still has an owner has a socket. */
+struct socket;
+struct sock {
+  struct socket *sk_socket;
+};
+/* What an iterator over socket storage is called with (net/core/bpf_sk_storage.c). */
+struct bpf_iter__bpf_sk_storage_map {
+  struct bpf_iter_meta *meta;
+  struct sock *sk;
+  void *value;
+};
 #pragma clang attribute pop
 #endif

@@ -10,6 +10,7 @@
  *   frozen before the configuration names it.
  * - tlx_local, hash of struct tlx_net_addr: addresses of the host's own network namespace, kept up to date.
  * - tlx_own_sock, socket storage of __u32: TLX_SOCK_OWN on the sensor's link, TLX_SOCK_PROBE on a socket that proves.
+ *   The iterator tlx_net_own tells of each as struct tlx_net_mark; what is in its own map tlx_unmark it unmarks instead.
  * - tlx_net_stats, per-CPU array[1] of struct tlx_net_stats.
  * - tlx_net_events, ring buffer of struct tlx_net_event. */
 #ifndef __VMLINUX_H__
@@ -66,6 +67,14 @@ struct tlx_allow_set {
 #define TLX_SOCK_OWN 1u
 #define TLX_SOCK_PROBE 2u
 
+struct tlx_net_mark {
+  __u64 cookie;  /* SO_COOKIE */
+  __u32 mark;    /* TLX_SOCK_* */
+  __u32 is_held; /* a process has the socket open; else the kernel sends what is left */
+};
+/* Sockets that lose their marks in one walk. */
+#define TLX_UNMARK_MAX 1024
+
 /* Where something was stopped. */
 #define TLX_NET_AT_CGROUP_OUT 0
 #define TLX_NET_AT_CGROUP_IN 1
@@ -111,4 +120,5 @@ TLX_NET_ABI_SIZE(tlx_allow, 8);
 TLX_NET_ABI_SIZE(tlx_allow_set, 520);
 TLX_NET_ABI_SIZE(tlx_net_stats, 224);
 TLX_NET_ABI_SIZE(tlx_net_event, 72);
+TLX_NET_ABI_SIZE(tlx_net_mark, 16);
 #endif

@@ -66,7 +66,7 @@ void net_bed_begin(struct net_bed *bed) {
   cr_assert_eq(err, 0, "attach: %d %s", err, why);
   cr_assert_eq(bpf_net_layers(bed->net),
                1u << BPF_NET_LAYER_CGROUP_SKB | 1u << BPF_NET_LAYER_CONNECT |
-                   1u << BPF_NET_LAYER_OPTIONS,
+                   1u << BPF_NET_LAYER_OPTIONS | 1u << BPF_NET_LAYER_OWN,
                "%s", bpf_net_layer_why(bed->net, BPF_NET_LAYER_CONNECT));
   if (!bed->is_outside) move(bed, true);
 }

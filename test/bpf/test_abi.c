@@ -104,6 +104,9 @@ static const struct member members[] = {
     MEMBER(tlx_net_event, ifindex),
     MEMBER(tlx_net_event, remote),
     MEMBER(tlx_net_event, comm),
+    MEMBER(tlx_net_mark, cookie),
+    MEMBER(tlx_net_mark, mark),
+    MEMBER(tlx_net_mark, is_held),
 };
 #define N_MEMBERS (sizeof members / sizeof *members)
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 
 #include "net_bed.h"
 #include "rpc/pb_scan.h"
+#include "sensor/bpf_net_own.h"
 #include "sensor/engine_rules.h"
 #include "sensor/net_addresses.h"
 #include "sensor/net_own.h"
@@ -28,7 +30,7 @@
 
 /* ---- what fails when a test wants it ---- */
 
-static bool no_addresses, no_attach;
+static bool no_addresses, no_attach, no_own_marks;
 int __real_net_addresses_read(struct tlx_net_addr **ret_list, size_t *ret_n);
 int __wrap_net_addresses_read(struct tlx_net_addr **ret_list, size_t *ret_n);
 int __wrap_net_addresses_read(struct tlx_net_addr **ret_list, size_t *ret_n) {
@@ -38,6 +40,12 @@ int __real_bpf_net_attach(struct bpf_net *net, char why[240]);
 int __wrap_bpf_net_attach(struct bpf_net *net, char why[240]);
 int __wrap_bpf_net_attach(struct bpf_net *net, char why[240]) {
   return no_attach ? -ENOMEM : __real_bpf_net_attach(net, why);
+}
+
+int __real_bpf_net_own_open(const char *btf_path, char why[240], struct bpf_net_own **ret_own);
+int __wrap_bpf_net_own_open(const char *btf_path, char why[240], struct bpf_net_own **ret_own);
+int __wrap_bpf_net_own_open(const char *btf_path, char why[240], struct bpf_net_own **ret_own) {
+  return no_own_marks ? -EINVAL : __real_bpf_net_own_open(btf_path, why, ret_own);
 }
 
 struct world {
@@ -305,6 +313,105 @@ Test(contain, what_is_altered_is_unknown_and_then_repaired, .fini = end) {
   contain(&plain);
   alter_and_look("the pins", remove_all_pins);
   alter_and_look("the configuration", switch_off);
+}
+
+/* ---- sockets that somebody else marked ---- */
+
+/* As root does by hand: the sensor does not remember it. */
+static int marked_by_hand(int type) {
+  return net_connect(&world.bed, AF_INET, type, NET_PEER4, NET_PORT, TLX_SOCK_OWN, 1000);
+}
+
+static void expect_drift(const struct rule_result *result) {
+  cr_expect_eq(result->reason, RULE_REASON_DRIFT, "%s %s", rule_reason_word(result->reason),
+               result->step);
+  cr_expect_eq(result->state, RULE_UNKNOWN);
+  cr_assert_geq(world.core->tampers.n, 1);
+  cr_expect_str_eq(world.core->tampers.list[0].what, "map own_sock");
+  cr_expect(world.core->tampers.list[0].repaired);
+  cr_expect(world.core->net.wants_again);
+}
+
+Test(contain, a_socket_that_somebody_marked_is_drift_and_cut, .fini = end) {
+  begin();
+  link_to(NET_PEER4);
+  char byte;
+  int ours = net_connect(&world.bed, AF_INET, SOCK_STREAM, NET_PEER4, NET_PORT, 0, 1000);
+  cr_assert_geq(ours, 0);
+  world.core->link.fd = dup(ours);
+  cr_assert_eq(contain(&plain)->state, RULE_PARTIAL);
+  int tcp = marked_by_hand(SOCK_STREAM), udp = marked_by_hand(SOCK_DGRAM);
+  cr_assert(tcp >= 0 && udp >= 0);
+  cr_assert(net_echo(tcp, 2000) == 0 && net_echo(udp, 2000) == 0, "what the mark is for");
+  expect_drift(pass(NULL));
+  cr_expect(strstr(world.core->tampers.list[0].how, "2 sockets"), "%s",
+            world.core->tampers.list[0].how);
+  if (!world.core->net.sweep.lacks_diag)
+    cr_expect(recv(tcp, &byte, 1, MSG_DONTWAIT) < 0 && errno == ECONNABORTED, "%s",
+              strerror(errno));
+  cr_expect_neq(net_echo(tcp, 700), 0);
+  cr_expect_neq(net_echo(udp, 700), 0);
+  cr_expect_eq(pass(NULL)->state, RULE_PARTIAL, "proved anew");
+  cr_expect_eq(net_echo(ours, 2000), 0, "the own link goes on");
+  close(tcp), close(udp), close(ours);
+}
+
+/* Also one that passes as a probe, which would let another's refusal count as ours. */
+Test(contain, what_was_marked_without_a_sensor_is_found_before_the_proof, .fini = end) {
+  begin();
+  link_to(NET_PEER4);
+  contain(&plain);
+  close_core();
+  int fd = marked_by_hand(SOCK_STREAM);
+  int probe = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  cr_assert(fd >= 0 && net_echo(fd, 2000) == 0);
+  cr_assert_eq(bpf_net_mark(world.bed.bed.pins, probe, TLX_SOCK_PROBE), 0);
+  open_core();
+  link_to(NET_PEER4);
+  expect_drift(pass(&plain));
+  cr_expect_eq(world.core->net.proved_boot_ns, 0);
+  cr_expect_neq(net_echo(fd, 700), 0);
+  cr_expect_eq(pass(NULL)->state, RULE_PARTIAL);
+  cr_expect_eq(world.core->tampers.n, 0);
+  close(fd), close(probe);
+}
+
+Test(contain, more_marked_sockets_than_one_walk_takes, .fini = end) {
+  enum { N = TLX_UNMARK_MAX + 300 };
+  static int fds[N];
+  struct rlimit limit;
+  begin();
+  cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  limit.rlim_cur = limit.rlim_max;
+  cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  if (limit.rlim_max < N + 100)
+    cr_skip_test("a process may have %lu descriptors here", limit.rlim_max);
+  link_to(NET_PEER4);
+  contain(&plain);
+  for (unsigned i = 0; i < N; i++) {
+    fds[i] = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    cr_assert_geq(fds[i], 0);
+    cr_assert_eq(bpf_net_mark(world.bed.bed.pins, fds[i], TLX_SOCK_OWN), 0);
+  }
+  char wanted[32];
+  snprintf(wanted, sizeof wanted, "%d sockets", N);
+  expect_drift(pass(NULL));
+  cr_expect(strstr(world.core->tampers.list[0].how, wanted), "%s", world.core->tampers.list[0].how);
+  cr_expect_eq(pass(NULL)->state, RULE_PARTIAL);
+  for (unsigned i = 0; i < N; i++)
+    close(fds[i]);
+}
+
+/* It says so instead of what it cannot know. */
+Test(contain, a_kernel_that_does_not_tell_of_marks_has_a_gap, .fini = end) {
+  begin();
+  link_to(NET_PEER4);
+  no_own_marks = true;
+  const struct rule_result *result = contain(&plain);
+  cr_expect_eq(result->state, RULE_PARTIAL, "%s", rule_reason_word(result->reason));
+  cr_expect_eq(result->gaps, TRIAL_GAPS | 1u << RULE_GAP_OWN_MARKS, "%x", result->gaps);
+  cr_expect_eq(pass(NULL)->state, RULE_PARTIAL);
+  no_own_marks = false;
 }
 
 Test(contain, a_successor_takes_it_over_and_proves_it_anew, .fini = end) {

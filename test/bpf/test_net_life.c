@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "sensor/bpf_net.h"
 
+#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -20,6 +21,7 @@
 
 #include "net_bed.h"
 #include "sensor/bpf_net_int.h"
+#include "sensor/net_own.h"
 
 /* Whose links and configuration are in force, across processes, crashes and hands that meddle. */
 
@@ -235,6 +237,41 @@ Test(net_life, a_thousand_publications_have_no_open_window) {
   /* Nor did what both lists allow ever fail. */
   cr_expect_eq(shared->n_allowed, shared->n_tries);
   munmap(shared, sizeof *shared);
+}
+
+/* ---- two processes ---- */
+
+/* A sensor that enforces by these pins cannot tell the socket of another one from an intruder's. */
+Test(net_life, a_process_beside_the_sensor_gets_no_mark) {
+  int ready[2], done[2];
+  char byte;
+  cr_assert(pipe(ready) == 0 && pipe(done) == 0);
+  net_bed_publish(&bed, TLX_NET_ENFORCE, NULL);
+  pid_t pid = fork();
+  if (pid == 0) {
+    char why[240];
+    int lock_fd = -1;
+    close(done[1]);
+    byte =
+        bpf_pin_lock(bed.bed.pins, why, &lock_fd) == 0 && !bpf_pin_is_held_elsewhere(bed.bed.pins);
+    _exit(write(ready[1], &byte, 1) == 1 && read(done[0], &byte, 1) == 0 ? 0 : 1);
+  }
+  cr_assert(read(ready[0], &byte, 1) == 1 && byte);
+  int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(NET_PORT)};
+  inet_pton(AF_INET, NET_PEER4, &to.sin_addr);
+  cr_expect(bpf_pin_is_held_elsewhere(bed.bed.pins));
+  net_own_mark(bed.bed.pins, fd);
+  cr_expect(connect(fd, (struct sockaddr *)&to, sizeof to) != 0 && errno == EPERM);
+  close(done[1]);
+  int status = 1;
+  cr_assert_eq(waitpid(pid, &status, 0), pid);
+  cr_expect_eq(status, 0);
+  cr_expect_not(bpf_pin_is_held_elsewhere(bed.bed.pins));
+  net_own_mark(bed.bed.pins, fd);
+  cr_expect_eq(connect(fd, (struct sockaddr *)&to, sizeof to), 0, "%s", strerror(errno));
+  cr_expect_eq(net_echo(fd, 5000), 0);
+  close(fd), close(ready[0]), close(ready[1]), close(done[0]);
 }
 
 /* ---- verification ---- */

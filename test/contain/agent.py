@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What runs in each place of the bed: the ends of the flows that cross it. Needs nothing but Python itself.
+"""What runs in each place of the bed: the ends of the flows that cross it. Needs nothing but Python itself and meddle.py.
 
     agent.py root [PORT]     takes commands as lines of JSON on standard input (or on a port of virtio-serial with this name)
     agent.py place           started by a root for each place, in its network namespace and its cgroup
@@ -19,6 +19,8 @@ import struct
 import subprocess
 import sys
 import time
+
+import meddle
 
 libc = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
@@ -83,7 +85,8 @@ class Flow:
     """One end: a socket, what it got, and what its calls said."""
 
     def __init__(self, place, n, kind, family, role, local, remote=None, echo=False, device=None, local_mac=None, next_mac=None,
-                 rport=None, lport=None, token=None):
+                 rport=None, lport=None, token=None, marked=None):
+        self.marked = marked  # folder of the pins: the socket gets the mark of the sensor's own
         self.place, self.n, self.kind, self.role, self.echo = place, n, kind, role, echo
         self.token = n if token is None else token  # what its messages carry; both ends in one place have the same
         self.family = socket.AF_INET6 if family == 6 else socket.AF_INET
@@ -105,6 +108,8 @@ class Flow:
         self.sock = socket.socket(self.family, type_ | socket.SOCK_NONBLOCK, protocol)
         if self.family == socket.AF_INET6 and protocol not in (socket.IPPROTO_ICMPV6, IPPROTO_OTHER):
             self.sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if self.marked:
+            meddle.mark(self.marked, self.sock)
 
     def stream(self, protocol):
         self.make(socket.SOCK_STREAM, protocol)

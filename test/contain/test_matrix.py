@@ -79,15 +79,15 @@ class Flows:
     def batch(self, by_place):
         return {place: self.bed.call(place, "batch", list=commands) for place, commands in by_place.items() if commands}
 
-    def open(self, cells):
-        """Listening ends first. What the calls at the place's end said, by cell."""
+    def open(self, cells, **ours):
+        """Listening ends first; `ours` are words for the place's end. What the calls at the place's end said, by cell."""
         told = {}
         for role in ("listen", "connect"):
             todo = {}
             for cell in cells:
                 for where, command in zip((cell.place, "peer"), self.ends(cell)):
                     if command["role"] == role:
-                        todo.setdefault(where, []).append((cell, command))
+                        todo.setdefault(where, []).append((cell, {**command, **(ours if where == cell.place else {})}))
             for where, pairs in todo.items():
                 errors = self.bed.call(where, "batch", list=[command for _, command in pairs])
                 told.update({(cell, where): error for (cell, _), error in zip(pairs, errors)})

@@ -13,6 +13,7 @@ import telovix
 from telovix import BUILD, ROOT, SANITIZERS, wait_for
 from test_life import trying
 from test_matrix import Flows
+from test_sabotage import tamperings
 
 SCRIPT = ROOT / "packaging/telovix-sensor-reenroll"
 
@@ -41,6 +42,7 @@ def test_nothing_leaves_the_host_meanwhile(bed, flows):
         pytest.skip("the script stops and starts a sensor of the trial; a guest's has no harness around it")
     assert bed.containment() == "none"
     bed.contain()
+    before = tamperings(bed)
     mark = bed.mark()
     api = telovix.Api(bed.fleet.console.address, bed.fleet.profile)
     api.call("telovix.v1.FleetService/RevokeSensor", sensor=bed.sensor.sensor_id, confirm_node_name=bed.node)
@@ -59,6 +61,7 @@ def test_nothing_leaves_the_host_meanwhile(bed, flows):
     bed.fence()
     leaks = bed.leaks(mark)
     assert not leaks, [str(packet) for packet in leaks[:20]]
+    assert tamperings(bed) == before, "its own sockets are not taken for an intruder's"
     assert bed.seen()["trustState"] == "TRUST_STATE_ROTATED"
     end_of(bed, pid)
     bed.start_sensor()

@@ -5,6 +5,7 @@ is repaired within seconds, reported and audited.
 
 A trial has all of it. Guests, whose programs are the same, have what is of the whole host and one of each kind; the rest with
 TELOVIX_LONG=1."""
+import contextlib
 import datetime
 import subprocess
 import threading
@@ -14,8 +15,9 @@ import pytest
 
 import bed as beds
 import telovix
+from agent import FIRST_PORT
 from telovix import BUILD, wait_for
-from test_life import HERE, set_allow, trying, wait_passing, wait_verified_anew
+from test_life import HERE, set_allow, some_more, trying, wait_passing, wait_verified_anew
 from test_matrix import Flows
 
 # Three times the 5 s within which the specification wants it.
@@ -34,6 +36,9 @@ MEDDLING = {**{f"detach {link}": f"detach FOLDER {link}" for link in LINKS},
 OF_DEVICES = {"no programs on devices": "detach-devices FOLDER", "other programs on devices": "update-devices FOLDER",
               "another program before ours": "before-devices FOLDER"}
 MEDDLING |= OF_DEVICES
+# While it runs alone: with its process the socket ends.
+MARKED, MARKED_FLOW = "a socket that is marked as the sensor's own", 9000
+REPEATED = {**MEDDLING, MARKED: f"marked FOLDER 10.99.0.1 {FIRST_PORT + MARKED_FLOW}"}
 # What takes hold of nothing: the programs go on with what they have open, or with less.
 HARMLESS = (*(f"unpin {name}" for name in PINS), *(f"freeze {name}" for name in FREEZABLE), "empty allow4", "empty allow6")
 LEAKING = ("empty cfgs", "an empty configuration", "a trie that lets all IPv4 through", "a trie that lets all IPv6 through",
@@ -47,9 +52,11 @@ WHILE_DEAD = ("detach skb_out", "another program in skb_in", "unpin skb_out", "u
               "an empty configuration", "a trie that lets all IPv4 through", "everything at once", *OF_DEVICES)
 WHILE_DEAD_OF_EACH_KIND = ("everything at once", "another program before ours")
 # Again and again, while the containment comes up.
-BEFORE_THE_PROOF = ("detach skb_out", "another program in skb_out", "unpin cfgs", "an empty configuration",
+BEFORE_THE_PROOF = (MARKED, "detach skb_out", "another program in skb_out", "unpin cfgs", "an empty configuration",
                     "a trie that lets all IPv4 through", "everything at once", "no programs on devices")
-BEFORE_THE_PROOF_OF_EACH_KIND = ("an empty configuration", "everything at once")
+BEFORE_THE_PROOF_OF_EACH_KIND = ("an empty configuration", "everything at once", MARKED)
+# By sockets of every kind that root marks as the sensor's own; the ends of them are the agents'.
+STOLEN = ("tcp", "udp", "icmp-raw", "raw253")
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +88,11 @@ def contained(bed):
 def words_of(bed, words):
     folder = f"{bed.bpffs}/telovix/net-1"
     return f"/usr/bin/python3 {beds.HERE}/meddle.py {words.replace('FOLDER', folder)}"
+
+
+def in_scope(bed):
+    """The socket of a process outside of the trial's cgroup is held by nobody."""
+    return "" if bed.whole_host else f"echo $$ >{bed.cgroup.path}/cgroup.procs; exec "
 
 
 def meddle(bed, words):
@@ -235,6 +247,79 @@ def test_while_the_sensor_is_dead(wanted, contained, flows, what):
     assert not leaks or not what.startswith("freeze"), f"{leaks[0]}: what was frozen held until its successor did"
 
 
+# ---- sockets that root marks as the sensor's own ----
+
+@contextlib.contextmanager
+def stolen(bed, flows):
+    """New sockets with the mark of the sensor's link, which send all the time."""
+    cells = [cell for cell in flows.cells(HERE, "new", STOLEN) if cell.direction == "out"]
+    told = flows.open(cells, marked=f"{bed.bpffs}/telovix/net-1")
+    assert not {str(cell): error for (cell, where), error in told.items() if where == cell.place and error}, "they are let through"
+    for cell in cells:
+        bed.call(cell.place, "repeat", n=cell.n, every=0.02)
+    yield cells
+    for cell in cells:
+        bed.call(cell.place, "repeat", n=cell.n, every=0)
+    flows.close(cells)
+
+
+def are_dead(bed, flows, cells):
+    """Nothing passes by them any more, and the owner of a session has heard of it."""
+    # In a trial no namespace is entered: owners of sessions there hear of it by their own time-outs.
+    sessions = [cell for cell in cells if cell.kind == "tcp" and (bed.whole_host or cell.place == "host")]
+    wait_for(lambda: all(ours["error"] for ours, _ in flows.states(sessions).values()), "every session has ended", REPAIRED)
+    mark = bed.mark()
+    some_more(bed, [cell for cell in cells if cell.kind != "tcp"])
+    bed.fence()
+    assert not leaks_of(bed, mark), [str(packet) for packet in leaks_of(bed, mark)[:20]]
+
+
+def test_a_socket_that_is_marked_as_the_sensors_own(contained, flows):
+    bed = contained
+    before = tamperings(bed)
+    with Watch(bed) as watch:
+        mark, since, since_wall = bed.mark(), time.monotonic(), later_proofs(bed)
+        with stolen(bed, flows) as cells:
+            wait_for(lambda: tamperings(bed) - before, "it is noticed and reported", REPAIRED)
+            watch.wait_proved(bed, since_wall, "marked sockets")
+            bed.fence()
+            leaks = never_a_false_word(bed, watch, mark, since, since_wall)
+            are_dead(bed, flows, cells)
+    assert watch.was_unknown(), "the drift was shown"
+    # The next pass may come before all of them have sent.
+    assert leaks, "that is what the marks were for"
+    over = [packet for packet in leaks if not bed.whole_host and packet.when > since + REPAIRED]
+    assert not over, f"still leaks after {over[0].when - since:.1f} s: {over[0]}"
+    assert bed.seen()["connected"], "the sensor's own link goes on"
+
+
+def test_sockets_that_are_marked_while_the_sensor_is_dead(contained, flows):
+    """The next sensor finds them before it says a word."""
+    bed = contained
+    bed.kill9()
+    mark, since = bed.mark(), time.monotonic()
+    with stolen(bed, flows) as cells:
+        since_wall = later_proofs(bed)
+        bed.start_sensor(wait=False)
+        with Watch(bed) as watch:
+            watch.wait_proved(bed, since_wall, "marked sockets")
+            bed.fence()
+            leaks = never_a_false_word(bed, watch, mark, since, since_wall)
+            are_dead(bed, flows, cells)
+    assert {packet.protocol for packet in leaks} >= {6, 17, 253}, "that is what the marks were for"
+
+
+def test_our_own_sockets_are_no_tampering(contained):
+    """The next sensor knows none of the former one's, which may end after it: killed in the middle, or told to stop."""
+    bed = contained
+    before = tamperings(bed)
+    for end in (bed.kill9, bed.stop, bed.kill9):
+        end()
+        bed.start_sensor()
+        wait_verified_anew(bed, "the next sensor")
+    assert tamperings(bed) == before
+
+
 @pytest.mark.parametrize("what", BEFORE_THE_PROOF)
 def test_before_the_proof(request, wanted, bed, flows, what):
     """Somebody does it again and again while the containment comes up, and for seconds after: whatever the proof says, it says
@@ -246,7 +331,7 @@ def test_before_the_proof(request, wanted, bed, flows, what):
     with trying(bed, flows, places_of(bed)), Watch(bed) as watch:
         mark = bed.mark()
         bed.inside.call("", "start", name="meddler", log="/dev/null",
-                        argv=["/bin/sh", "-c", words_of(bed, MEDDLING[what]).replace("meddle.py", f"meddle.py --for {REPAIRED}")])
+                        argv=["/bin/sh", "-c", in_scope(bed) + words_of(bed, REPEATED[what]).replace("meddle.py", f"meddle.py --for {REPAIRED}")])
         bed.fleet.ctl("contain", bed.node, "--force")
         wait_for(lambda: bed.inside.call("", "ended", name="meddler") is not None, "the meddler is done", 90)
         since, since_wall = time.monotonic(), later_proofs(bed)
@@ -260,6 +345,19 @@ def test_before_the_proof(request, wanted, bed, flows, what):
         age = asked_wall - datetime.datetime.fromisoformat(verified)
         assert bed.whole_host or age.total_seconds() < REPAIRED, f"called {state} on the word of a proof of {age} ago"
     never_a_false_word(bed, watch, mark, since, since_wall)
+    if what == MARKED:
+        never_proved_meanwhile(bed, watch, [packet.when for packet in bed.passed(mark) if packet.flow == MARKED_FLOW])
+
+
+def never_proved_meanwhile(bed, watch, times):
+    """Not once while something passed all the time."""
+    def wall(when):
+        return telovix.now() - datetime.timedelta(seconds=time.monotonic() - when)
+    way = WAY_OF_A_GUEST if bed.whole_host else WAY
+    first, last = (wall(min(times)) + way).isoformat(), (wall(max(times)) - way).isoformat()
+    assert first < last, f"it passed for {max(times) - min(times):.1f} s only"
+    proofs = [sample for sample in watch.samples if sample[1] == bed.best and first < sample[2] < last]
+    assert not proofs, proofs[0]
 
 
 def test_what_was_laid_out_before_the_order(request, bed, flows):

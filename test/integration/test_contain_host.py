@@ -60,7 +60,7 @@ def test_status_shows_containment_coverage_and_proof(contained):
     assert containment["wanted"] and containment["inForce"] and containment["provedAt"]
     assert containment["proofLacks"] == "" and containment["hazards"] == []
     attached = {layer["name"]: layer["attached"] for layer in containment["layers"]}
-    assert attached == {"cgroup_skb": True, "connect": True, "tc": False, "setsockopt": True}
+    assert attached == {"cgroup_skb": True, "connect": True, "tc": False, "setsockopt": True, "own_marks": True}
     (rule,) = found["rules"]
     assert rule["state"] == "partial"
     assert {gap["gap"] for gap in rule["gaps"]} == {"trial_scope", "packet_socket"}
