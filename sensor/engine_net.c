@@ -407,6 +407,10 @@ static void conclude(struct core *core, const struct rule_contain *rule,
   /* Attached and published anew in the next pass, whatever our books say. */
   bool was_proved = net->proved_boot_ns != 0;
   tlx_error(RULE, "the containment is not proved, putting it up anew: %s", net->proof);
+  /* What was altered since the comparison is told: afterwards nothing of it is left to be seen. */
+  size_t n_before = core->tampers.n;
+  bpf_net_verify(net->net, &core->tampers);
+  if (core->tampers.n > n_before) core->repaired_boot_ns = tlx_boot_ns(core->clock);
   net->is_attached = net->is_published = false;
   net->n_drifts++;
   note_step(result, was_proved ? RULE_REASON_DRIFT : RULE_REASON_NOT_PROVED, 0, net->proof);
