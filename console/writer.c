@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "common/err.h"
 #include "common/log.h"
@@ -19,7 +21,10 @@ struct queue {
 struct writer {
   struct tlx_store *store;
   pthread_t thread;
-  uv_async_t async;
+  /* Tells the loop of finished ops. Not a uv_async_t: its receiver spins until the sender has
+   * returned, which where both share a processor is for as long as it takes to be preempted. */
+  int finished_fd;
+  uv_poll_t poll;
   /* loop thread */
   size_t n_pending, pending_bytes;
   void (*stopped)(void *arg);
@@ -65,19 +70,51 @@ static int commit_one(struct writer *writer, struct op *op) {
   return tlx_txn_commit(txn);
 }
 
-/* One transaction for the whole batch. Which op spoiled it cannot be told, so a batch that fails is
- * done again op by op. */
+static bool has_follower(const struct op *op) {
+  while (op && !op->has_follower)
+    op = op->next;
+  return op != NULL;
+}
+
+/* Gives the op that was announced a moment to come, so that it shares this commit. Whatever comes
+ * ends the wait, and is returned. */
+static struct op *wait_for_follower(struct writer *writer) {
+  struct timespec until;
+  clock_gettime(CLOCK_MONOTONIC, &until);
+  until.tv_nsec += WRITER_FOLLOWER_NS;
+  if (until.tv_nsec >= 1000000000) {
+    until.tv_nsec -= 1000000000;
+    until.tv_sec++;
+  }
+  pthread_mutex_lock(&writer->mutex);
+  while (!writer->stopping && !writer->waiting.first &&
+         pthread_cond_clockwait(&writer->work, &writer->mutex, CLOCK_MONOTONIC, &until) == 0) {
+  }
+  struct op *followers = queue_take_all(&writer->waiting);
+  pthread_mutex_unlock(&writer->mutex);
+  return followers;
+}
+
+/* Runs |op| and what is queued behind it; returns the last one. */
+static struct op *execute_all(struct op *op, struct tlx_txn *txn) {
+  for (;; op = op->next) {
+    if (!tlx_txn_err(txn)) op_execute(op, txn);
+    tlx_txn_forget(txn);
+    if (!op->next) return op;
+  }
+}
+
+/* One transaction for the whole batch and for what follows it. */
 static int commit_batch(struct writer *writer, struct op *batch) {
   struct tlx_txn *txn;
   int err = tlx_txn_begin_write(writer->store, &txn);
   if (err) return err;
-  for (struct op *op = batch; op && !tlx_txn_err(txn); op = op->next) {
-    op_execute(op, txn);
-    tlx_txn_forget(txn);
-  }
+  struct op *last = execute_all(batch, txn);
+  if (has_follower(batch) && (last->next = wait_for_follower(writer))) execute_all(last->next, txn);
   return tlx_txn_commit(txn);
 }
 
+/* Which op spoiled a transaction cannot be told, so a batch that fails is done again op by op. */
 static void run_batch(struct writer *writer, struct op *batch) {
   int err = commit_batch(writer, batch);
   if (!err) return;
@@ -89,35 +126,9 @@ static void run_batch(struct writer *writer, struct op *batch) {
   }
 }
 
-static bool has_follower(const struct op *op) {
-  while (op && !op->has_follower)
-    op = op->next;
-  return op != NULL;
-}
-
-/* With the mutex held: gives the op that was announced a moment to come, so that it shares this
- * commit. Whatever comes ends the wait. */
-static void wait_for_follower(struct writer *writer) {
-  struct timespec until;
-  clock_gettime(CLOCK_MONOTONIC, &until);
-  until.tv_nsec += WRITER_FOLLOWER_NS;
-  if (until.tv_nsec >= 1000000000) {
-    until.tv_nsec -= 1000000000;
-    until.tv_sec++;
-  }
-  while (!writer->stopping && !writer->waiting.first &&
-         pthread_cond_clockwait(&writer->work, &writer->mutex, CLOCK_MONOTONIC, &until) == 0) {
-  }
-}
-
-static struct op *take_batch(struct writer *writer) {
-  struct op *batch = queue_take_all(&writer->waiting), *last = batch;
-  if (!has_follower(batch)) return batch;
-  wait_for_follower(writer);
-  while (last->next)
-    last = last->next;
-  last->next = queue_take_all(&writer->waiting);
-  return batch;
+static void tell_loop(struct writer *writer) {
+  if (eventfd_write(writer->finished_fd, 1) != 0)
+    tlx_error(STORE, "the loop cannot be told of a commit: err=%s", tlx_err_name(-errno));
 }
 
 static void *write_loop(void *arg) {
@@ -126,7 +137,7 @@ static void *write_loop(void *arg) {
   for (;;) {
     while (!writer->waiting.first && !writer->stopping)
       pthread_cond_wait(&writer->work, &writer->mutex);
-    struct op *batch = take_batch(writer);
+    struct op *batch = queue_take_all(&writer->waiting);
     if (!batch) break;
     pthread_mutex_unlock(&writer->mutex);
     run_batch(writer, batch);
@@ -137,11 +148,11 @@ static void *write_loop(void *arg) {
       queue_add(&writer->finished, op);
     }
     pthread_mutex_unlock(&writer->mutex);
-    uv_async_send(&writer->async);
+    tell_loop(writer);
     pthread_mutex_lock(&writer->mutex);
   }
   writer->ended = true;
-  uv_async_send(&writer->async);
+  tell_loop(writer);
   pthread_mutex_unlock(&writer->mutex);
   return NULL;
 }
@@ -152,14 +163,18 @@ static void on_closed(uv_handle_t *handle) {
   struct writer *writer = handle->data;
   void (*stopped)(void *arg) = writer->stopped;
   void *arg = writer->arg;
+  close(writer->finished_fd);
   pthread_cond_destroy(&writer->work);
   pthread_mutex_destroy(&writer->mutex);
   free(writer);
   if (stopped) stopped(arg);
 }
 
-static void on_async(uv_async_t *async) {
-  struct writer *writer = async->data;
+static void on_finished(uv_poll_t *poll, int status, int events) {
+  (void)status, (void)events;
+  struct writer *writer = poll->data;
+  eventfd_t n;
+  eventfd_read(writer->finished_fd, &n);
   pthread_mutex_lock(&writer->mutex);
   struct op *op = queue_take_all(&writer->finished);
   bool ended = writer->ended;
@@ -171,9 +186,9 @@ static void on_async(uv_async_t *async) {
     op->done(op);
     op = next;
   }
-  if (ended && !uv_is_closing((uv_handle_t *)async)) {
+  if (ended && !uv_is_closing((uv_handle_t *)poll)) {
     pthread_join(writer->thread, NULL);
-    uv_close((uv_handle_t *)async, on_closed);
+    uv_close((uv_handle_t *)poll, on_closed);
   }
 }
 
@@ -185,15 +200,19 @@ int writer_new(uv_loop_t *loop, struct tlx_store *store, struct writer **ret_wri
   queue_init(&writer->finished);
   pthread_mutex_init(&writer->mutex, NULL);
   pthread_cond_init(&writer->work, NULL);
-  int err = uv_async_init(loop, &writer->async, on_async);
+  writer->finished_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  int err =
+      writer->finished_fd < 0 ? -errno : uv_poll_init(loop, &writer->poll, writer->finished_fd);
   if (err) {
+    if (writer->finished_fd >= 0) close(writer->finished_fd);
     free(writer);
     return err;
   }
-  writer->async.data = writer;
-  err = -pthread_create(&writer->thread, NULL, write_loop, writer);
+  writer->poll.data = writer;
+  err = uv_poll_start(&writer->poll, UV_READABLE, on_finished);
+  if (!err) err = -pthread_create(&writer->thread, NULL, write_loop, writer);
   if (err) {
-    uv_close((uv_handle_t *)&writer->async, on_closed);
+    uv_close((uv_handle_t *)&writer->poll, on_closed);
     return err;
   }
   *ret_writer = writer;

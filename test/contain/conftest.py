@@ -18,6 +18,10 @@ import bed as beds  # noqa: E402 -- the folders are added first
 LONG_IN_GUESTS = {"test_sabotage", "test_ends", "test_reboot", "test_the_link_follows_the_consoles_address",
                   "test_a_hazard_refuses_without_force"}
 
+# Whether the sensor lives and waits for what, and how much memory there is.
+WHAT_THE_GUEST_SAYS = ("head -3 /proc/meminfo; for p in $(pidof telovix-sensor); do grep -hE 'State|VmRSS' /proc/$p/status; "
+                       "cat /proc/$p/task/*/wchan; done; dmesg | tail -15")
+
 
 def pytest_addoption(parser):
     parser.addoption("--bed", action="append", choices=sorted(beds.BEDS), help="which kinds of bed; several times")
@@ -66,3 +70,5 @@ def tells_what_the_sensor_said(request):
     yield
     if bed:
         print(f"---- the sensor:\n{bed.log()[before:][-6000:]}")
+        if bed.whole_host:
+            print(f"---- the guest:\n{bed.inside.shell(WHAT_THE_GUEST_SAYS)}")
