@@ -98,8 +98,11 @@ static bool lacks_kernel(const struct rule_result *result) {
 
 static void fill_net(struct engine_net_view *to, const struct core *core) {
   const struct core_net *net = &core->net;
+  const struct core_rule *rule = core_contain_rule(core);
+  bool is_wanted = core_may_contain(core);
   *to = (struct engine_net_view){
-      .is_wanted = core_may_contain(core),
+      .is_wanted = is_wanted,
+      .goes_when_lost = is_wanted && (rule ? rule->contain : &net->published)->release_when_lost,
       .in_force = net->net && net->is_published,
       .layers = net->net ? bpf_net_layers(net->net) : 0,
       .proved_boot_ns = net->proved_boot_ns,
