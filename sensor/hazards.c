@@ -163,20 +163,3 @@ uint32_t hazards_find(const struct hazards_options *options) {
   if (uplink_is_tunnel(options)) found |= 1u << HAZARD_UPLINK_TUNNEL;
   return found;
 }
-
-/* ---- network cards that the kernel does not drive ---- */
-
-bool hazards_has_network_card(const char *folder) {
-  DIR *entries = opendir(folder);
-  bool found = false;
-  for (struct dirent *entry; entries && !found && (entry = readdir(entries));) {
-    struct tlx_buf class TLX_CLEANUP(tlx_buf_done) = {0};
-    char *path TLX_AUTOFREE = NULL;
-    if (!strchr(entry->d_name, ':') || asprintf(&path, "%s/%s/class", folder, entry->d_name) < 0)
-      continue;
-    found = tlx_file_read(path, 64, &class) == 0 && class.len >= 4 &&
-            memcmp(class.data, "0x02", 4) == 0;
-  }
-  if (entries) closedir(entries);
-  return found;
-}

@@ -239,19 +239,6 @@ Test(hazards, the_way_to_the_console_is_a_tunnel) {
   folder_done(&world.folder);
 }
 
-Test(hazards, a_card_that_the_kernel_does_not_drive) {
-  struct world world;
-  char path[256];
-  world_init(&world);
-  snprintf(path, sizeof path, "%s/sys/drivers/vfio-pci", world.folder.path);
-  cr_expect_not(hazards_has_network_card(path), "no such driver");
-  put(&world, "sys/drivers/vfio-pci/0000:01:00.0/class", "0x030000\n");
-  cr_expect_not(hazards_has_network_card(path), "a graphics card");
-  put(&world, "sys/drivers/vfio-pci/0000:02:00.0/class", "0x020000\n");
-  cr_expect(hazards_has_network_card(path));
-  folder_done(&world.folder);
-}
-
 Test(hazards, words_and_sentences) {
   cr_expect_str_eq(hazard_word(HAZARD_CONSOLE_HOST), "console_host");
   cr_expect_str_eq(hazard_word(HAZARD_NETWORK_ROOT), "network_root");
