@@ -236,6 +236,24 @@ void op_contain_run(struct op *base, struct tlx_txn *txn) {
 
 /* ---- release ---- */
 
+static void word_at_reenrollment(struct op_contain *op, struct tlx_txn *txn, const char *what,
+                                 const char *or_else,
+                                 const Telovix__Store__V1__SensorRecord *sensor) {
+  op_rule_set_notice(
+      &op->rule, txn,
+      tlx_arena_printf(tlx_txn_arena(txn), WHEN_REVOKED, sensor->node_name, what, or_else));
+}
+
+/* Released before, and as far as anybody knows still cut off. */
+static void word_pending_release(struct op_contain *op, struct tlx_txn *txn,
+                                 const Telovix__Store__V1__SensorRecord *sensor) {
+  op_rule_set_notice(
+      &op->rule, txn,
+      tlx_arena_printf(tlx_txn_arena(txn),
+                       "the release of %s was ordered before and its host has not confirmed it%s",
+                       sensor->node_name, op->rule.silent ? ": the sensor is silent" : " yet"));
+}
+
 void op_contain_release_run(struct op *base, struct tlx_txn *txn) {
   struct op_contain *op = (void *)base;
   struct op_rule *rule = &op->rule;
@@ -246,8 +264,16 @@ void op_contain_release_run(struct op *base, struct tlx_txn *txn) {
     return;
   }
   rule->record = tlx_rule_find_containment(txn, sensor->sensor_id, true);
-  if (!rule->record || rule->record->removing) {
+  if (!rule->record) {
     leave_as_is(op, "not_contained", not_contained);
+    return;
+  }
+  if (rule->record->removing) {
+    op->unchanged = "release_pending";
+    if (sensor->trust_state == OP_TRUST_REVOKED)
+      word_at_reenrollment(op, txn, "its release", OR_LIFT, sensor);
+    else
+      word_pending_release(op, txn, sensor);
     return;
   }
   rule->record->removing = true;
@@ -255,13 +281,7 @@ void op_contain_release_run(struct op *base, struct tlx_txn *txn) {
   tlx_rule_change(txn, rule->record);
   note_changed(op, sensor);
   if (sensor->trust_state == OP_TRUST_REVOKED)
-    op_rule_set_notice(
-        rule, txn,
-        tlx_arena_printf(
-            tlx_txn_arena(txn),
-            "%s is revoked, so its release takes effect at re-enrollment; on the host: "
-            "telovix-sensor lift",
-            sensor->node_name));
+    word_at_reenrollment(op, txn, "its release", OR_LIFT, sensor);
   else
     word_effect(op, txn, "release", sensor);
   audit_changed(op, txn, RELEASED, asked_sensor(op));
@@ -315,6 +335,9 @@ void op_contain_set_allow_run(struct op *base, struct tlx_txn *txn) {
   set_policy(op);
   tlx_rule_change(txn, record);
   note_changed(op, sensor);
-  word_effect(op, txn, "the new allow list", sensor);
+  if (sensor->trust_state == OP_TRUST_REVOKED)
+    word_at_reenrollment(op, txn, "the new allow list", "", sensor);
+  else
+    word_effect(op, txn, "the new allow list", sensor);
   audit_changed(op, txn, ALLOW_CHANGED, detail);
 }

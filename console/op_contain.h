@@ -21,8 +21,8 @@ struct op_contain {
   /* op_contain_run: that rule is not in force as its host was seen: refused, failed, lifted. */
   bool is_out_of_force;
   /* out */
-  const char *unchanged; /* static: "already_contained", "not_contained", "same_allow_list"; NULL =
-                            changed */
+  const char *unchanged; /* static: "already_contained", "not_contained", "release_pending",
+                            "same_allow_list"; NULL = changed */
 };
 
 /* Stores the rule and words the notice. One that is contained already changes nothing: unchanged,
@@ -32,8 +32,9 @@ struct op_contain {
  * way; sensor_revoked; sensor_critical and hazard (naming each, also as metadata "hazards") unless
  * |force|; too_many_rules; rule_changed. Audit: sensor_contained. */
 void op_contain_run(struct op *op, struct tlx_txn *txn);
-/* Marks the rule as removing, always allowed. One that is not contained changes nothing: unchanged,
- * with the rule that the host has not confirmed to be gone, if there is one. Refuses
+/* Marks the rule as removing, always allowed. One that is not contained changes nothing: unchanged;
+ * nor does one that is released already and has not confirmed it, with the rule that it still has.
+ * Refuses
  * unknown_sensor, ambiguous_name. Audit: sensor_released. */
 void op_contain_release_run(struct op *op, struct tlx_txn *txn);
 /* Gives the rule the list and the policy. The same list changes nothing. Refuses unknown_sensor,

@@ -172,7 +172,8 @@ def test_nothing_to_change(hosts):
     assert sensor(hosts, host).desired.generation == 1
     release(hosts, host)
     reply = release(hosts, host)
-    assert reply.unchanged == "not_contained" and reply.rule.rule_id == rule.rule_id, "what is waited for is named"
+    assert reply.unchanged == "release_pending" and reply.rule.rule_id == rule.rule_id, "what is waited for is named"
+    assert reply.notice == f"the release of {rule.node_name} was ordered before and its host has not confirmed it yet"
     assert reply.rule.observed_state == REMOVING
     assert sensor(hosts, host).desired.generation == 2
     # Contained again before the host confirmed the release: another rule, which counts.
@@ -353,9 +354,15 @@ def test_revoked(hosts):
     hosts.console.stop()
     hosts.mint("revoke-sensor", host.id)
     come_back(hosts)
-    reply = release(hosts, host)
-    assert reply.notice == (f"{reply.rule.node_name} is revoked, so its release takes effect at re-enrollment; on the host: "
-                            "telovix-sensor lift")
+    reply = set_allow(hosts, host, ENTRY)
+    assert reply.notice == f"{reply.rule.node_name} is revoked, so the new allow list takes effect at re-enrollment"
+    refused(grpc.StatusCode.FAILED_PRECONDITION, "sensor_revoked",
+            lambda: contain(hosts, host, allow=[ENTRY], force=True))
+    for unchanged in ("", "release_pending"):
+        reply = release(hosts, host)
+        assert reply.notice == (f"{reply.rule.node_name} is revoked, so its release takes effect at re-enrollment; on the "
+                                "host: telovix-sensor lift")
+        assert (reply.unchanged, reply.rule.observed_state) == (unchanged, REMOVING)
     refused(grpc.StatusCode.FAILED_PRECONDITION, "sensor_revoked", lambda: contain(hosts, host, force=True))
 
 

@@ -289,7 +289,13 @@ Test(op_contain, release) {
                           "{\"generation\":2,\"node_name\":\"web-1\",\"rule_id\":\"" RULE_1
                           "\",\"sensor\":\"" SENSOR_A "\"}");
   /* The host has not confirmed it: the rule is told, and nothing more is done. */
-  expect(&fx, release_op(), false, RULE_1 "|not_contained|sensor is not in containment");
+#define ORDERED_BEFORE(rule, then)                                                                 \
+  rule "|release_pending|the release of web-1 was ordered before and its host has not confirmed "  \
+       "it" then
+  expect(&fx, release_op(), false, ORDERED_BEFORE(RULE_1, " yet"));
+  struct op_contain *op = release_op();
+  op->rule.silent = true;
+  expect(&fx, op, false, ORDERED_BEFORE(RULE_1, ": the sensor is silent"));
   cr_assert_eq(generation(&fx), 2);
   /* Contained again before that: another rule. */
   expect(&fx, contain_op(RULE_2, one), true,
@@ -298,11 +304,15 @@ Test(op_contain, release) {
   expect(&fx, release_op(), true,
          RULE_2 "||web-1 is revoked, so its release takes effect at re-enrollment; on the host: "
                 "telovix-sensor lift");
+  /* Its host is cut off as before, however often it is asked. */
+  expect(&fx, release_op(), false,
+         RULE_2 "|release_pending|web-1 is revoked, so its release takes effect at re-enrollment; "
+                "on the host: telovix-sensor lift");
   struct tlx_txn *txn = fixture_read(&fx);
   cr_assert_null(tlx_rule_find_containment(txn, SENSOR_A, false));
   cr_assert_str_eq(tlx_rule_find_containment(txn, SENSOR_A, true)->rule_id, RULE_2);
   fixture_commit(txn);
-  struct op_contain *op = release_op();
+  op = release_op();
   strcpy(op->sensor, "nobody");
   expect_refused(&fx, op, TLX_GRPC_NOT_FOUND, "unknown_sensor", "nobody", "sensor_released");
 }
@@ -360,9 +370,17 @@ Test(op_contain, set_allow) {
   expect(&fx, op, true,
          RULE_1
          "||the new allow list of web-1 takes effect on the next heartbeat, within 30 seconds");
+  /* The heartbeats of a revoked sensor are refused: none brings it the list. */
+  change_sensor(&fx, OP_TRUST_REVOKED, NULL, 0);
+  op = allow_op(two);
+  memset(op->from_revision, 9, sizeof op->from_revision);
+  memset(op->rule.revision, 10, sizeof op->rule.revision);
+  expect(&fx, op, true,
+         RULE_1 "||web-1 is revoked, so the new allow list takes effect at re-enrollment");
+  change_sensor(&fx, OP_TRUST_TRUSTED, NULL, 0);
   /* Replacing is not one rule more, but it has to fit. */
   op = allow_op(one);
-  memset(op->from_revision, 9, sizeof op->from_revision);
+  memset(op->from_revision, 10, sizeof op->from_revision);
   uint8_t *room = tlx_buf_reserve(&op->rule.policy, DESIRED_SET_MAX);
   memset(room, 'x', DESIRED_SET_MAX);
   op->rule.policy.len = DESIRED_SET_MAX + 1;
