@@ -544,7 +544,10 @@ static void hold(struct core *core, const struct rule_contain *rule, struct rule
   /* Of this pass too: what it made, and what was altered while it looked around. Nothing is made
    * from here on. */
   uint64_t seen_boot_ns = tlx_boot_ns(core->clock);
-  if (was_made) was_made = is_as_made(core, result);
+  if (was_made && !is_as_made(core, result)) {
+    was_made = false;
+    goes_on = true;
+  }
   if (!net->net) return;
   /* Last before the proof. What was opened meanwhile ends, unless the publication has ended it. */
   bool is_clean = has_own_marks_only(core, result);
