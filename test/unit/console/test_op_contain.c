@@ -164,6 +164,78 @@ Test(op_contain, contained_already) {
                  "on_lost_console keep: release it", "sensor_contained");
 }
 
+static struct op_contain *again_op(bool force, bool is_out_of_force) {
+  struct op_contain *op = contain_op(RULE_1, one);
+  op->rule.force = force;
+  op->is_out_of_force = is_out_of_force;
+  op->has_from = true;
+  memset(op->from_revision, 7, sizeof op->from_revision);
+  memset(op->rule.revision, 8, sizeof op->rule.revision);
+  return op;
+}
+
+static void expect_new_revision(struct fixture *fx, uint8_t byte, bool forced) {
+  struct tlx_txn *txn = fixture_read(fx);
+  const Telovix__Store__V1__RuleRecord *record = tlx_rule_find_containment(txn, SENSOR_A, false);
+  cr_assert_str_eq(record->rule_id, RULE_1);
+  cr_assert_eq(record->revision.data[0], byte);
+  cr_assert_eq(record->forced, forced);
+  cr_assert_eq(record->applied_wall_ms + record->proved_state, 0, "that was another revision");
+  cr_assert_eq(record->n_allow, 1);
+  fixture_commit(txn);
+}
+
+Test(op_contain, a_force_is_not_dropped) {
+  FIXTURE fx;
+  start(&fx);
+  char tunnel[] = "uplink_tunnel", *hazards[] = {tunnel};
+  expect(&fx, contain_op(RULE_1, one), true, CONTAINED_1);
+  change_sensor(&fx, OP_TRUST_TRUSTED, hazards, 1);
+  /* Of a host that goes on: nothing is asked of it that it was not asked before. */
+  expect(&fx, again_op(false, false), false, ALREADY_1);
+  expect(&fx, again_op(true, false), true, CONTAINED_1);
+  op_fixture_expect_audit(&fx, "sensor_contained", true,
+                          "{\"again\":true,\"allow\":[\"" ENTRY_1
+                          "\"],\"force\":true,\"generation\":2,\"hazards\":[\"uplink_tunnel\"]");
+  expect_new_revision(&fx, 8, true);
+  /* It has the force now. */
+  expect(&fx, again_op(true, false), false, ALREADY_1);
+  cr_assert_eq(generation(&fx), 2);
+  cr_assert_eq(fixture_verify(&fx, NULL), 0);
+}
+
+Test(op_contain, out_of_force_it_is_ordered_again) {
+  FIXTURE fx;
+  start(&fx);
+  char tunnel[] = "uplink_tunnel", *hazards[] = {tunnel};
+  expect(&fx, contain_op(RULE_1, one), true, CONTAINED_1);
+  /* Through the gates of the first time. */
+  change_sensor(&fx, OP_TRUST_TRUSTED, hazards, 1);
+  expect_refused(&fx, again_op(false, true), TLX_GRPC_FAILED_PRECONDITION, "hazard",
+                 "uplink_tunnel", "sensor_contained");
+  change_sensor(&fx, OP_TRUST_REVOKED, NULL, 0);
+  expect_refused(&fx, again_op(true, true), TLX_GRPC_FAILED_PRECONDITION, "sensor_revoked",
+                 "re-enroll", "sensor_contained");
+  change_sensor(&fx, OP_TRUST_TRUSTED, NULL, 0);
+  struct op_contain *op = again_op(false, true);
+  op->rule.critical = true;
+  strcpy(op->rule.health, "enforcement_lifted");
+  expect_refused(&fx, op, TLX_GRPC_FAILED_PRECONDITION, "sensor_critical",
+                 "critical (enforcement_lifted)", "sensor_contained");
+  op = again_op(false, true);
+  memset(op->from_revision, 9, sizeof op->from_revision);
+  expect_refused(&fx, op, TLX_GRPC_ABORTED, "rule_changed", "changed meanwhile",
+                 "sensor_contained");
+  expect(&fx, again_op(false, true), true, CONTAINED_1);
+  expect_new_revision(&fx, 8, false);
+  cr_assert_eq(generation(&fx), 2);
+  /* Released between the making of its policy and now: that policy names a rule that goes. */
+  expect(&fx, release_op(), true,
+         RULE_1 "||release of web-1 takes effect on the next heartbeat, within 30 seconds");
+  expect_refused(&fx, again_op(true, true), TLX_GRPC_ABORTED, "rule_changed", "changed meanwhile",
+                 "sensor_contained");
+}
+
 Test(op_contain, the_gate) {
   FIXTURE fx;
   start(&fx);
