@@ -207,6 +207,8 @@ static void follow_links(struct core *core) {
     /* Also where nothing leaves: it may send on through another device. */
     if (net->links[i].has_xdp) net->link_gaps |= 1u << RULE_GAP_XDP;
     if (!net_link_is_uplink(&net->links[i])) continue;
+    /* What was detached since the comparison is drift, and not a device that is new. */
+    (void)bpf_net_link_check(net->net, net->links[i].index, &core->tampers);
     int err = bpf_net_link_add(net->net, net->links[i].index, why);
     if (err == -ENODEV) continue; /* it went meanwhile */
     if (err == -EAGAIN) {
@@ -376,7 +378,8 @@ static enum probe_verdict prove(struct core *core, const struct rule_contain *ru
   return probe_judge(&probe, rule->mode, has_connect, net->proof, sizeof net->proof);
 }
 
-static void conclude(struct core *core, const struct rule_contain *rule,
+/* |seen_boot_ns|: when the comparison before it began, which is all that the proof vouches for. */
+static void conclude(struct core *core, const struct rule_contain *rule, uint64_t seen_boot_ns,
                      struct rule_result *result) {
   struct core_net *net = &core->net;
   result->gaps = gaps_of(core);
@@ -386,7 +389,7 @@ static void conclude(struct core *core, const struct rule_contain *rule,
   }
   switch (prove(core, rule)) {
   case PROBE_HOLDS:
-    net->proved_boot_ns = tlx_boot_ns(core->clock);
+    net->proved_boot_ns = seen_boot_ns;
     net->n_drifts = 0;
     result->state = result->gaps ? RULE_PARTIAL : RULE_APPLIED;
     return;
@@ -418,6 +421,14 @@ static void set_aside(struct core_net *net) {
   net->net = NULL;
 }
 
+/* |first|: of what was found, among the tampers. */
+static void note_drift(struct core *core, int err, unsigned first, struct rule_result *result) {
+  core->repaired_boot_ns = tlx_boot_ns(core->clock);
+  note_step(result, RULE_REASON_DRIFT, err,
+            core->tampers.n > first ? core->tampers.list[first].what : tlx_err_text(err));
+  core->net.n_drifts++;
+}
+
 /* Whether all is as we made it; else it has been repaired as far as it could be, and that is not
  * proved yet. */
 static bool is_as_made(struct core *core, struct rule_result *result) {
@@ -426,12 +437,9 @@ static bool is_as_made(struct core *core, struct rule_result *result) {
   if (!net->is_attached || !net->is_published) return true;
   int err = bpf_net_verify(net->net, &core->tampers);
   if (!err && core->tampers.n == n_before) return true;
-  core->repaired_boot_ns = tlx_boot_ns(core->clock);
-  note_step(result, RULE_REASON_DRIFT, err,
-            core->tampers.n > n_before ? core->tampers.list[n_before].what : tlx_err_text(err));
+  note_drift(core, err, n_before, result);
   if (err) net->is_attached = net->is_published = false;
   if (err == -EPERM) set_aside(net);
-  net->n_drifts++;
   return false;
 }
 
@@ -504,6 +512,7 @@ static void hold(struct core *core, const struct rule_contain *rule, struct rule
   unsigned n_before = core->tampers.n;
   bool was_made = is_as_made(core, result), is_aside = !was_made && !net->net;
   bool goes_on = net->is_published;
+  unsigned n_compared = core->tampers.n;
   if (!err) err = put_up(core, rule, step);
   /* The successor has none of it. */
   for (unsigned i = n_before; is_aside && !err && i < core->tampers.n; i++)
@@ -521,11 +530,23 @@ static void hold(struct core *core, const struct rule_contain *rule, struct rule
     return;
   }
   net->is_settled = true;
+  if (core->tampers.n > n_compared && was_made) {
+    was_made = false;
+    note_drift(core, 0, n_compared, result);
+  }
+  /* Of this pass too: what it made, and what was altered while it looked around. Nothing is made
+   * from here on. */
+  uint64_t seen_boot_ns = tlx_boot_ns(core->clock);
+  if (was_made && !is_as_made(core, result)) {
+    was_made = false;
+    goes_on = true;
+  }
+  if (!net->net) return;
   /* Last before the proof. What was opened meanwhile ends, unless the publication has ended it. */
   bool is_clean = has_own_marks_only(core, result);
   if (!is_clean || (!was_made && goes_on)) sweep(core, rule);
   if (was_made && is_clean)
-    conclude(core, rule, result);
+    conclude(core, rule, seen_boot_ns, result);
   else
     result->gaps = gaps_of(core);
 }
