@@ -325,7 +325,6 @@ bool enforcement_reply(struct enforcement *enforcement, const Telovix__V1__Heart
   enforcement->seen_mono_ms = tlx_mono_ms(enforcement->options.clock);
   lift_acknowledged(enforcement, reply->acknowledged_event_seq);
   if (reply->desired_set) take_set(enforcement, reply->desired_set);
-  if (enforcement->unsaved) state_desired_save_again(enforcement->options.state);
   return more;
 }
 
@@ -462,6 +461,7 @@ static void on_link(void *arg, struct engine_link *ret_link) {
   struct enforcement *enforcement = arg;
   if (enforcement->options.link) enforcement->options.link(enforcement->options.arg, ret_link);
   ret_link->seen_mono_ms = enforcement->seen_mono_ms;
+  ret_link->is_unsaved = !state_outlives_restart(enforcement->options.state);
 }
 
 static int on_own_socket(void *arg) {

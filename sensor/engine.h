@@ -46,9 +46,9 @@ struct engine_link {
     uint16_t port;
   } console[ENGINE_CONSOLE_MAX]; /* that are known as numbers */
   unsigned n_console;
-  uint64_t
-      seen_mono_ms; /* last heartbeat that was answered, with whatever; 0 = none by this process */
-  bool is_refused;  /* the Console answers, and refuses this sensor */
+  uint64_t seen_mono_ms; /* last heartbeat that was answered, with whatever; 0 = none yet */
+  bool is_refused;       /* the Console answers, and refuses this sensor */
+  bool is_unsaved;       /* what is wanted, or what was taken down, is not on disk */
 };
 
 /* One rule as observed. */

@@ -69,13 +69,16 @@ enum rule_reason {
   X(AFTER_BOOT, "after_boot", false,                                                               \
     "after a boot only the file at the path is known, not one moved away before")                  \
   X(TRIAL_SCOPE, "trial_scope", false, "only sockets of the trial scope are held")                 \
+  X(NOT_SAVED, "not_saved", false,                                                                 \
+    "it is not on the disk, which takes no writes: a restart of the host may find it open")        \
   X(PACKET_SOCKET, "packet_socket", true,                                                          \
     "raw frames of packet sockets, which pass below the hooks of sockets")                         \
   X(FORWARDED, "forwarded", true, "traffic that this host forwards for others")                    \
   X(V6_RESET, "v6_reset", true,                                                                    \
     "IPv6 resets in answer to a scan: they carry nothing, but show the host")                      \
-  X(XDP, "xdp", false,                                                                             \
-    "an XDP program or socket, or a driver in user space, passes by the kernel's own way")         \
+  X(XDP, "xdp", false, "an XDP program or socket passes by the kernel's own way")                  \
+  X(KERNEL_BYPASS, "kernel_bypass", false,                                                         \
+    "netconsole, pktgen, RDMA or a driver in user space sends past all programs, or may")          \
   X(PACKET_BYPASS, "packet_bypass", false,                                                         \
     "a packet socket sends past the programs on devices, or may")                                  \
   X(PACKET_LISTEN, "packet_listen", false,                                                         \

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <arpa/inet.h>
+#include <bpf/bpf.h>
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <errno.h>
@@ -15,6 +16,7 @@
 
 #include "net_bed.h"
 #include "rpc/pb_scan.h"
+#include "sensor/bpf_net_int.h"
 #include "sensor/bpf_net_own.h"
 #include "sensor/engine_rules.h"
 #include "sensor/net_addresses.h"
@@ -46,6 +48,21 @@ int __real_bpf_net_own_open(const char *btf_path, char why[240], struct bpf_net_
 int __wrap_bpf_net_own_open(const char *btf_path, char why[240], struct bpf_net_own **ret_own);
 int __wrap_bpf_net_own_open(const char *btf_path, char why[240], struct bpf_net_own **ret_own) {
   return no_own_marks ? -EINVAL : __real_bpf_net_own_open(btf_path, why, ret_own);
+}
+
+/* What happens while a pass goes on: after its first comparison, and in its proof. */
+static void (*on_local)(void), (*on_probe)(void);
+int __real_bpf_net_set_local(struct bpf_net *net, const struct tlx_net_addr *list, size_t n);
+int __wrap_bpf_net_set_local(struct bpf_net *net, const struct tlx_net_addr *list, size_t n);
+int __wrap_bpf_net_set_local(struct bpf_net *net, const struct tlx_net_addr *list, size_t n) {
+  if (on_local) on_local();
+  return __real_bpf_net_set_local(net, list, n);
+}
+int __real_probe_run(const struct probe_options *options, struct probe *ret_probe);
+int __wrap_probe_run(const struct probe_options *options, struct probe *ret_probe);
+int __wrap_probe_run(const struct probe_options *options, struct probe *ret_probe) {
+  if (on_probe) on_probe();
+  return __real_probe_run(options, ret_probe);
 }
 
 struct world {
@@ -313,6 +330,43 @@ Test(contain, what_is_altered_is_unknown_and_then_repaired, .fini = end) {
   contain(&plain);
   alter_and_look("the pins", remove_all_pins);
   alter_and_look("the configuration", switch_off);
+}
+
+static void take_a_second(void) {
+  tlx_clock_fake_advance(&world.clock, 1000);
+}
+
+static void detach_connect(void) {
+  on_local = NULL;
+  cr_assert_eq(
+      bpf_link_detach(bpf_net_hook_of(world.core->net.net, BPF_NET_PROG_CONNECT4)->link_fd), 0);
+}
+
+/* What the proof vouches for was compared before it. */
+Test(contain, a_proof_is_as_old_as_its_comparison, .fini = end) {
+  begin();
+  link_to(NET_PEER4);
+  contain(&plain);
+  on_probe = take_a_second;
+  for (unsigned i = 0; i < 2; i++) {
+    uint64_t before_boot_ns = tlx_boot_ns(&world.clock.clock);
+    cr_expect_eq(pass(NULL)->state, RULE_PARTIAL);
+    cr_expect_eq(world.core->net.proved_boot_ns, before_boot_ns);
+  }
+  on_probe = NULL;
+}
+
+Test(contain, what_is_altered_while_a_pass_looks_around_is_no_proof, .fini = end) {
+  begin();
+  link_to(NET_PEER4);
+  cr_assert_eq(contain(&plain)->state, RULE_PARTIAL);
+  on_local = detach_connect;
+  const struct rule_result *result = pass(NULL);
+  cr_expect_eq(result->reason, RULE_REASON_DRIFT, "%s %s", rule_reason_word(result->reason),
+               result->step);
+  cr_expect_eq(world.core->tampers.n, 1);
+  cr_expect(world.core->tampers.list[0].repaired);
+  cr_expect_eq(pass(NULL)->state, RULE_PARTIAL);
 }
 
 /* ---- sockets that somebody else marked ---- */
