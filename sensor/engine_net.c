@@ -16,6 +16,7 @@
 #include "sensor/host.h"
 #include "sensor/net_addresses.h"
 #include "sensor/net_elsewhere.h"
+#include "sensor/net_kernel.h"
 #include "sensor/net_links.h"
 #include "sensor/net_own.h"
 #include "sensor/net_taps.h"
@@ -31,7 +32,6 @@
 /* Passes that follow at once upon one that found something altered; then every 5 s. */
 #define AGAIN_MAX 5u
 #define CONTAIN_SLOT 1u
-#define PCI_DRIVERS "/sys/bus/pci/drivers/"
 
 /* ---- what is around ---- */
 
@@ -195,17 +195,6 @@ static void mark_own(struct core *core) {
   if (core->link.fd >= 0) net_own_mark(core->pin_folder, core->link.fd);
 }
 
-static bool has_user_driver(void) {
-  static const char *const drivers[] = {"vfio-pci", "uio_pci_generic", "igb_uio"};
-  for (size_t i = 0; i < sizeof drivers / sizeof *drivers; i++) {
-    char path[128];
-    /* A network card (PCI class 02) that the kernel does not see as a device. */
-    snprintf(path, sizeof path, PCI_DRIVERS "%s", drivers[i]);
-    if (hazards_has_network_card(path)) return true;
-  }
-  return false;
-}
-
 /* Every uplink gets its programs before the configuration names them; what cannot be held is a gap.
  */
 static void follow_links(struct core *core) {
@@ -232,7 +221,6 @@ static void follow_links(struct core *core) {
       tlx_warn(BPF, "no programs on device %s: %s", net->links[i].name, why);
     }
   }
-  if (has_user_driver()) net->link_gaps |= 1u << RULE_GAP_XDP;
 }
 
 /* What passes by the programs of devices. After the publication, since from then on no socket comes
@@ -240,6 +228,7 @@ static void follow_links(struct core *core) {
 static void look_aside(struct core *core) {
   struct net_taps taps = {.n_listening = 1, .n_bypassing = 1, .may_xdp = true};
   struct net_elsewhere elsewhere;
+  char sender[320] = "";
   uint32_t gaps = 0, before = core->net.aside_gaps;
   core->net.aside_gaps = 0;
   if (!core->whole_host) return;
@@ -250,8 +239,12 @@ static void look_aside(struct core *core) {
   if (taps.may_xdp || elsewhere.has_xdp) gaps |= 1u << RULE_GAP_XDP;
   if (elsewhere.n_ways_out) gaps |= 1u << RULE_GAP_DEVICE_ELSEWHERE;
   if (elsewhere.is_blind) gaps |= 1u << RULE_GAP_NAMESPACE_NOT_ENTERED;
+  if (net_kernel_bypasses("/sys", "/proc", sender, sizeof sender))
+    gaps |= 1u << RULE_GAP_KERNEL_BYPASS;
   core->net.aside_gaps = gaps;
-  if (gaps & ~before)
+  if (gaps & ~before & 1u << RULE_GAP_KERNEL_BYPASS)
+    tlx_warn(RULE, "what passes by: %s sends past all programs", sender);
+  if (gaps & ~before & ~(1u << RULE_GAP_KERNEL_BYPASS))
     tlx_warn(
         RULE,
         "what passes by: %u packet sockets listen, %u may send past devices, XDP %s, %u devices "

@@ -76,8 +76,9 @@ enum rule_reason {
   X(FORWARDED, "forwarded", true, "traffic that this host forwards for others")                    \
   X(V6_RESET, "v6_reset", true,                                                                    \
     "IPv6 resets in answer to a scan: they carry nothing, but show the host")                      \
-  X(XDP, "xdp", false,                                                                             \
-    "an XDP program or socket, or a driver in user space, passes by the kernel's own way")         \
+  X(XDP, "xdp", false, "an XDP program or socket passes by the kernel's own way")                  \
+  X(KERNEL_BYPASS, "kernel_bypass", false,                                                         \
+    "netconsole, pktgen, RDMA or a driver in user space sends past all programs, or may")          \
   X(PACKET_BYPASS, "packet_bypass", false,                                                         \
     "a packet socket sends past the programs on devices, or may")                                  \
   X(PACKET_LISTEN, "packet_listen", false,                                                         \
