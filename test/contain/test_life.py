@@ -740,8 +740,16 @@ def test_a_hazard_refuses_without_force(free):
     bed = free
     if not bed.whole_host:
         pytest.skip("a trial has no hazards: test/integration has their words")
-    bed.inside.shell("cp /bin/sleep /tmp/telovix-console")
-    bed.inside.call("", "start", name="console", argv=["/tmp/telovix-console", "3600"], log="/dev/null")
+    bed.inside.shell("mkdir -p /opt/console /tmp/nobody; cp /bin/sleep /opt/console/telovix-console; "
+                     "cp /bin/sleep /tmp/nobody/telovix-console; chown -R nobody /tmp/nobody")
+    # Anybody may call himself so.
+    bed.inside.call("", "start", name="nobody", log="/dev/null",
+                    argv=["setpriv", "--reuid=nobody", "--clear-groups", "/tmp/nobody/telovix-console", "3600"])
+    wait_for(lambda: "nobody" in bed.inside.shell("ps -o user= -C telovix-console || :"), "it runs")
+    bed.contain()
+    bed.release()
+    bed.inside.call("", "signal", name="nobody", number=9)
+    bed.inside.call("", "start", name="console", argv=["/opt/console/telovix-console", "3600"], log="/dev/null")
     try:
         # The Console does not know yet; the host looks before it puts one up.
         result = bed.fleet.ctl("contain", bed.node, "--wait", check=False)
