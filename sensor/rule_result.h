@@ -29,6 +29,8 @@
   X(NO_ENFORCEMENT, "no_enforcement", 4, "this host allows no enforcement")                        \
   X(ENGINE_DOWN, "engine_down", 5, "what was in force is not proved any more")                     \
   X(STEP_FAILED, "step_failed", 5, "a step failed")                                                \
+  X(STEP_REPEATED, "step_repeated", 6,                                                             \
+    "a step failed and is tried again; what was in force is left as it is")                        \
   X(LIFTED, "lifted", 5, "root on the host took all enforcement down")                             \
   X(BAD_ALLOW, "bad_allow", 4, "an entry of the allow list cannot be read")                        \
   X(ONE_CONTAINMENT, "one_containment", 4, "another containment of this host comes first")         \
