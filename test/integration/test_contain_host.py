@@ -237,20 +237,49 @@ def test_restore_fails_when_what_is_wanted_was_damaged(contained):
     assert result.returncode == 0 and is_cut(sensor), result.stderr
 
 
+def move_state(fleet, sensor, options):
+    """The state folder of a sensor that does not run, on a small file system of its own."""
+    small = fleet.folder / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size=1m,mode=0700,{options}", "tmpfs", small], check=True)
+    fleet.mounts.append(small)
+    return shutil.copytree(sensor.state, small / "state", ignore=shutil.ignore_patterns("control.sock"))
+
+
+def test_a_console_that_asks_seldom_is_not_a_lost_one(fleet):
+    """A quiet host with nothing to tell: its Console wants a word every 100 s, and is there all the time. No canary can be
+    executed, so that no verification is news."""
+    config = fleet.folder / "seldom.ini"
+    config.write_text("[console]\nstale_after = 5m\nheartbeat_interval = 100s\n")
+    fleet.start_console(extra=["--config", config])
+    sensor = fleet.start_sensor("web-1")
+    sensor.stop()
+    sensor = fleet.start_sensor("web-1", move_state(fleet, sensor, "noexec"), sensor.cgroup, bpffs=sensor.bpffs)
+    result = fleet.ctl("contain", "web-1", "--on-lost-console", "release", "--wait", "--accept-partial", check=False)
+    if result.returncode and "no_enforcement" in result.stdout + result.stderr:
+        pytest.skip(result.stderr)
+    assert result.returncode == 0, result.stdout + result.stderr
+    started, seen = time.monotonic(), set()
+
+    def is_over():
+        found = status(sensor)
+        assert found["uplink"] == "connected" and found["containment"]["inForce"], found
+        seen.add(found["lastHeartbeatAt"])
+        return time.monotonic() - started > 72
+    wait_for(is_over, "a minute and two verifications", 90)
+    assert 3 <= len(seen) <= 8, seen  # each 20 s, and what the beginning had to tell
+    assert not status(sensor)["containment"]["releasedByItself"] and fleet.sensor("web-1")["containmentState"].endswith("_PARTIAL")
+
+
 def test_a_full_disk_makes_it_partial_until_it_is_written(fleet):
     """What a boot would not find is a gap, and not for longer than the disk takes no writes."""
     fleet.start_console()
     sensor = fleet.start_sensor("web-1")
     sensor.stop()
-    small = fleet.folder / "small"
-    small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", small], check=True)
-    fleet.mounts.append(small)
-    state = small / "state"
-    shutil.copytree(sensor.state, state, ignore=shutil.ignore_patterns("control.sock"))
+    state = move_state(fleet, sensor, "exec")
     sensor = fleet.start_sensor("web-1", state, sensor.cgroup, bpffs=sensor.bpffs)
     wait_for(lambda: status(sensor)["engine"]["state"] != "starting", "it has looked at its host")
-    filler, before = small / "filler", (state / "desired").read_bytes()
+    filler, before = state / "filler", (state / "desired").read_bytes()
 
     def fill():
         with filler.open("ab", buffering=0) as file:
