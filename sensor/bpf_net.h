@@ -68,6 +68,9 @@ int bpf_net_remove(struct bpf_net *net);
  * bpf_net_publish), another negative errno: it
  * may be attached one way and is to be counted as not covered. */
 int bpf_net_link_add(struct bpf_net *net, uint32_t ifindex, char why[240]);
+/* Repairs and notes what is not as it was made on a device that has our programs; 0 also for one that
+ * has none. As bpf_net_verify does it, so that bpf_net_link_add mends nothing without a word. */
+int bpf_net_link_check(struct bpf_net *net, uint32_t ifindex, struct bpf_tampers *tampers);
 /* Forgets a device that is gone. */
 void bpf_net_link_gone(struct bpf_net *net, uint32_t ifindex);
 

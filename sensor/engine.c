@@ -334,6 +334,8 @@ static void tell_stall(struct engine *engine) {
     struct engine_rule *rule = &engine->rules[engine->shown][i];
     if (rule->result.state != RULE_APPLIED && rule->result.state != RULE_PARTIAL) continue;
     rule_result_set(&rule->result, RULE_REASON_ENGINE_DOWN);
+    /* It needs no pass to hold: nobody may take the host for open. */
+    if (rule->is_containment) rule->result.state = RULE_UNKNOWN;
     snprintf(rule->result.step, sizeof rule->result.step, "%s", view->detail);
     rule->backend = "";
     rule->since_boot_ns = tlx_boot_ns(engine->options.clock);

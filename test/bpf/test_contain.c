@@ -16,6 +16,7 @@
 
 #include "net_bed.h"
 #include "rpc/pb_scan.h"
+#include "sensor/bpf_net_int.h"
 #include "sensor/bpf_net_own.h"
 #include "sensor/engine_rules.h"
 #include "sensor/net_addresses.h"
@@ -31,7 +32,7 @@
 
 /* ---- what fails when a test wants it ---- */
 
-static bool no_addresses, no_attach, no_own_marks;
+static bool no_addresses, no_attach, no_own_marks, no_sockets, no_publication;
 int __real_net_addresses_read(struct tlx_net_addr **ret_list, size_t *ret_n);
 int __wrap_net_addresses_read(struct tlx_net_addr **ret_list, size_t *ret_n);
 int __wrap_net_addresses_read(struct tlx_net_addr **ret_list, size_t *ret_n) {
@@ -47,6 +48,31 @@ int __real_bpf_net_own_open(const char *btf_path, char why[240], struct bpf_net_
 int __wrap_bpf_net_own_open(const char *btf_path, char why[240], struct bpf_net_own **ret_own);
 int __wrap_bpf_net_own_open(const char *btf_path, char why[240], struct bpf_net_own **ret_own) {
   return no_own_marks ? -EINVAL : __real_bpf_net_own_open(btf_path, why, ret_own);
+}
+
+/* What happens while a pass goes on: after its first comparison, and in its proof. */
+static void (*on_local)(void), (*on_probe)(void);
+int __real_bpf_net_set_local(struct bpf_net *net, const struct tlx_net_addr *list, size_t n);
+int __wrap_bpf_net_set_local(struct bpf_net *net, const struct tlx_net_addr *list, size_t n);
+int __wrap_bpf_net_set_local(struct bpf_net *net, const struct tlx_net_addr *list, size_t n) {
+  if (on_local) on_local();
+  return __real_bpf_net_set_local(net, list, n);
+}
+int __real_probe_run(const struct probe_options *options, struct probe *ret_probe);
+int __wrap_probe_run(const struct probe_options *options, struct probe *ret_probe);
+int __wrap_probe_run(const struct probe_options *options, struct probe *ret_probe) {
+  if (on_probe) on_probe();
+  if (no_sockets) return -EMFILE;
+  return __real_probe_run(options, ret_probe);
+}
+
+int __real_bpf_net_publish(struct bpf_net *net, const struct tlx_net_cfg *cfg,
+                           const struct tlx_allow_entry *allow, size_t n);
+int __wrap_bpf_net_publish(struct bpf_net *net, const struct tlx_net_cfg *cfg,
+                           const struct tlx_allow_entry *allow, size_t n);
+int __wrap_bpf_net_publish(struct bpf_net *net, const struct tlx_net_cfg *cfg,
+                           const struct tlx_allow_entry *allow, size_t n) {
+  return no_publication ? -ENOMEM : __real_bpf_net_publish(net, cfg, allow, n);
 }
 
 struct world {
@@ -316,6 +342,43 @@ Test(contain, what_is_altered_is_unknown_and_then_repaired, .fini = end) {
   alter_and_look("the configuration", switch_off);
 }
 
+static void take_a_second(void) {
+  tlx_clock_fake_advance(&world.clock, 1000);
+}
+
+static void detach_connect(void) {
+  on_local = NULL;
+  cr_assert_eq(
+      bpf_link_detach(bpf_net_hook_of(world.core->net.net, BPF_NET_PROG_CONNECT4)->link_fd), 0);
+}
+
+/* What the proof vouches for was compared before it. */
+Test(contain, a_proof_is_as_old_as_its_comparison, .fini = end) {
+  begin();
+  link_to(NET_PEER4);
+  contain(&plain);
+  on_probe = take_a_second;
+  for (unsigned i = 0; i < 2; i++) {
+    uint64_t before_boot_ns = tlx_boot_ns(&world.clock.clock);
+    cr_expect_eq(pass(NULL)->state, RULE_PARTIAL);
+    cr_expect_eq(world.core->net.proved_boot_ns, before_boot_ns);
+  }
+  on_probe = NULL;
+}
+
+Test(contain, what_is_altered_while_a_pass_looks_around_is_no_proof, .fini = end) {
+  begin();
+  link_to(NET_PEER4);
+  cr_assert_eq(contain(&plain)->state, RULE_PARTIAL);
+  on_local = detach_connect;
+  const struct rule_result *result = pass(NULL);
+  cr_expect_eq(result->reason, RULE_REASON_DRIFT, "%s %s", rule_reason_word(result->reason),
+               result->step);
+  cr_expect_eq(world.core->tampers.n, 1);
+  cr_expect(world.core->tampers.list[0].repaired);
+  cr_expect_eq(pass(NULL)->state, RULE_PARTIAL);
+}
+
 /* ---- sockets that somebody else marked ---- */
 
 /* As root does by hand: the sensor does not remember it. */
@@ -565,6 +628,30 @@ static const struct want strange_allow = {.n_rules = 1, .n_allow = 1, .allow = {
                          strange_mode = {.n_rules = 1, .has_strange_mode = true},
                          garbage = {.n_rules = 1, .is_garbage = true};
 
+/* A host that is cut off is not called open, nor is a wait for it ended. */
+Test(contain, what_fails_for_a_moment_is_unknown_and_no_failure, .fini = end) {
+  begin();
+  link_to(NET_PEER4);
+  no_attach = true;
+  cr_expect_eq(pass(&plain)->state, RULE_FAILED, "nothing was in force");
+  no_attach = false;
+  cr_assert_eq(contain(&plain)->state, RULE_PARTIAL);
+  bool *const wants[] = {&no_addresses, &no_sockets, &no_publication};
+  struct want want = {.n_rules = 1, .n_allow = 1, .allow = {"out:" NET_PEER6 "/128"}};
+  for (unsigned i = 0; i < 3; i++) {
+    *wants[i] = true;
+    const struct rule_result *result = pass(i == 2 ? &want : NULL);
+    cr_expect_eq(result->state, RULE_UNKNOWN, "%u: %d", i, result->state);
+    cr_expect_eq(result->reason, RULE_REASON_STEP_REPEATED, "%u: %s", i,
+                 rule_reason_word(result->reason));
+    cr_expect_neq(*result->step, '\0', "%u", i);
+    cr_expect_eq(world.core->repaired_boot_ns, 0, "nobody altered anything: %u", i);
+    cr_expect_eq(talk(NET_PEER4), -EPERM);
+    *wants[i] = false;
+    cr_expect_eq(pass(NULL)->state, RULE_PARTIAL, "%u", i);
+  }
+}
+
 /* A successor that cannot go on yet: what it found is not its to take down. */
 Test(contain, what_fails_after_a_restart_leaves_it_in_force, .fini = end) {
   char path[256];
@@ -575,8 +662,8 @@ Test(contain, what_fails_after_a_restart_leaves_it_in_force, .fini = end) {
   open_core();
   link_to(NET_PEER4);
   no_addresses = true;
-  cr_expect_eq(pass(&plain)->reason, RULE_REASON_STEP_FAILED);
-  cr_expect_eq(pass(NULL)->reason, RULE_REASON_STEP_FAILED);
+  cr_expect_eq(pass(&plain)->reason, RULE_REASON_STEP_REPEATED);
+  cr_expect_eq(pass(NULL)->reason, RULE_REASON_STEP_REPEATED);
   cr_expect_eq(talk(NET_PEER4), -EPERM, "addresses cannot be read");
   no_addresses = false;
   /* Maps that cannot be adopted, and programs that cannot be loaded beside the former ones. */
@@ -584,7 +671,7 @@ Test(contain, what_fails_after_a_restart_leaves_it_in_force, .fini = end) {
   cr_assert_eq(unlink(path), 0);
   no_attach = true;
   for (unsigned i = 0; i < 2; i++) {
-    cr_expect_eq(pass(NULL)->reason, RULE_REASON_STEP_FAILED);
+    cr_expect_eq(pass(NULL)->reason, RULE_REASON_STEP_REPEATED);
     cr_expect_eq(talk(NET_PEER4), -EPERM, "programs cannot be loaded");
   }
   no_attach = false;
@@ -614,7 +701,7 @@ Test(contain, pins_of_another_version_count, .fini = end) {
   open_core();
   link_to(NET_PEER4);
   no_attach = true;
-  cr_expect_eq(pass(&plain)->reason, RULE_REASON_STEP_FAILED);
+  cr_expect_eq(pass(&plain)->reason, RULE_REASON_STEP_REPEATED);
   cr_expect_eq(access(others, F_OK), 0, "they hold until ours do");
   cr_expect_eq(talk(NET_PEER4), -EPERM);
   no_attach = false;

@@ -331,6 +331,29 @@ Test(net_tc, verification_of_filters) {
   cr_expect(is_held());
 }
 
+/* Adding it again mends what was detached since the comparison: not without a word. */
+Test(net_tc, what_was_detached_is_told_before_it_is_added_again) {
+  for (unsigned way = 0; way < n_ways(); way++) {
+    struct bpf_tampers tampers = {0};
+    take_way(way);
+    cr_expect_eq(bpf_net_link_check(bed.net, DEVICE, &tampers), 0);
+    cr_expect_eq(tampers.n, 0, "a device that has none");
+    add();
+    net_bed_publish(&bed, TLX_NET_ENFORCE, NULL);
+    cr_expect_eq(bpf_net_link_check(bed.net, DEVICE, &tampers), 0);
+    cr_expect_eq(tampers.n, 0, "nothing was altered");
+    if (bed.net->has_tcx)
+      cr_assert_eq(bpf_link_detach(bed.net->devices[0].link_fd[0]), 0);
+    else
+      cr_assert_eq(bpf_clsact_detach(DEVICE, 0), 0);
+    cr_expect_eq(bpf_net_link_check(bed.net, DEVICE, &tampers), 0);
+    cr_expect_eq(tampers.n, 1);
+    cr_expect(tampers.list[0].repaired);
+    add();
+    cr_expect(is_held());
+  }
+}
+
 /* Somebody stepped before what a former process left: ours are first before anything is proved. */
 Test(net_tc, adopted_programs_are_first) {
   for (unsigned way = 0; way < n_ways(); way++) {
