@@ -559,14 +559,8 @@ Test(contain, a_hazard_refuses_it_without_force, .fini = end) {
   cr_assert_eq(unsetenv("TELOVIX_TEST_HAZARDS"), 0);
 }
 
-/* A hook that is dead, or another's refusal, is no containment: with our programs switched off
- * behind our back the proof itself says so, whatever the books say. */
-Test(contain, the_proof_finds_a_dead_hook, .fini = end) {
-  begin();
-  link_to(NET_PEER4);
-  contain(&plain);
-  switch_off();
-  struct probe probe;
+/* The proof alone, without the comparison of programs, links and maps. */
+static void prove(struct probe *ret_probe, enum probe_verdict wanted) {
   struct probe_options options = {.net = world.core->net.net,
                                   .pin_folder = world.core->pin_folder,
                                   .scope_folder = world.core->scope_folder,
@@ -576,10 +570,56 @@ Test(contain, the_proof_finds_a_dead_hook, .fini = end) {
   memcpy(options.console[0].address, world.core->link.console[0].address, 16);
   options.console[0].port = NET_PORT;
   char why[240] = "";
-  cr_assert_eq(probe_run(&options, &probe), 0);
-  cr_expect_eq(probe_judge(&probe, TLX_NET_ENFORCE, true, why, sizeof why), PROBE_LEAKS, "%s", why);
+  cr_assert_eq(probe_run(&options, ret_probe), 0);
+  cr_expect_eq(probe_judge(ret_probe, TLX_NET_ENFORCE, true, why, sizeof why), wanted, "%s", why);
+}
+
+/* A hook that is dead, or another's refusal, is no containment: with our programs switched off
+ * behind our back the proof itself says so, whatever the books say. */
+Test(contain, the_proof_finds_a_dead_hook, .fini = end) {
+  begin();
+  link_to(NET_PEER4);
+  contain(&plain);
+  switch_off();
+  struct probe probe;
+  prove(&probe, PROBE_LEAKS);
   cr_expect_eq(probe.families[0].own.outcome, PROBE_PASSED);
   cr_expect_eq(probe.families[0].tcp.outcome, PROBE_PASSED);
+}
+
+/* The hooks of calls live on and refuse; behind them every packet would pass. */
+Test(contain, the_proof_finds_a_dead_hook_of_packets, .fini = end) {
+  const struct bpf_insn open[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K, .imm = 1},
+                                  {.code = BPF_JMP | BPF_EXIT}};
+  LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_CGROUP_INET_EGRESS);
+  struct probe probe;
+  char path[256];
+  begin();
+  link_to(NET_PEER4);
+  contain(&plain);
+  prove(&probe, PROBE_HOLDS);
+  for (unsigned i = 0; i < 2; i++)
+    cr_expect(probe.families[i].packet.was_counted, "%u: on the link, if nowhere else", i);
+  snprintf(path, sizeof path, "%s/net-1/skb_out", world.bed.bed.pins);
+  int link = bpf_obj_get(path);
+  int prog = bpf_prog_load(BPF_PROG_TYPE_CGROUP_SKB, "open", "GPL", open, 2, &opts);
+  cr_assert(link >= 0 && prog >= 0, "%d %d", link, prog);
+  cr_assert_eq(bpf_link_update(link, prog, NULL), 0, "%s", strerror(errno));
+  prove(&probe, PROBE_LEAKS);
+  cr_expect_eq(probe.families[0].tcp.outcome, PROBE_DENIED);
+  cr_expect_eq(probe.families[0].packet.outcome, PROBE_PASSED);
+  close(link), close(prog);
+}
+
+/* By satellite. */
+Test(contain, a_console_far_away_is_waited_for, .fini = end) {
+  begin();
+  if (!bed_command("tc qdisc add dev h0 root netem delay 700ms 2>/dev/null"))
+    cr_skip_test("this kernel cannot delay packets (sch_netem)");
+  link_to(NET_PEER4);
+  const struct rule_result *result = contain(&plain);
+  cr_expect_eq(result->state, RULE_PARTIAL, "%s %s", rule_reason_word(result->reason),
+               result->step);
 }
 
 /* ---- nothing loosens by accident ---- */
