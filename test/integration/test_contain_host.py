@@ -193,6 +193,28 @@ def test_a_hazard_that_went_is_no_lost_console(fleet):
     assert is_cut(sensor)
 
 
+def test_what_is_out_of_force_comes_back_by_another_contain(fleet):
+    """The order is there already, and its host is open: first by a hazard that it found, then by its root."""
+    fleet.start_console()
+    sensor = fleet.start_sensor("web-1")
+    sensor.stop()
+    assert fleet.ctl("contain", "web-1").returncode == 0
+    sensor = fleet.start_sensor("web-1", sensor.state, sensor.cgroup, bpffs=sensor.bpffs,
+                                env={"TELOVIX_TEST_HAZARDS": "network_root"})
+    wait_for(lambda: fleet.sensor("web-1").get("containmentReason") == "hazard", "the Console knows")
+    forced = ("contain", "web-1", "--force", "--wait", "--accept-partial", "--timeout", "30s")
+    result = fleet.ctl(*forced, check=False)
+    if result.returncode and "no_enforcement" in result.stdout + result.stderr:
+        pytest.skip(result.stderr)
+    assert result.returncode == 0 and "already" not in result.stdout, result.stdout + result.stderr
+    assert is_cut(sensor)
+    assert scoped(sensor, "lift").returncode == 0 and not is_cut(sensor)
+    wait_for(lambda: fleet.sensor("web-1").get("containmentReason") == "enforcement_lifted", "the Console knows")
+    result = fleet.ctl(*forced, check=False)
+    assert result.returncode == 0 and "already" not in result.stdout, result.stdout + result.stderr
+    assert is_cut(sensor) and status(sensor)["lifted"] is False
+
+
 def test_restore_fails_when_what_is_wanted_was_damaged(contained):
     sensor = contained.node
     sensor.stop()
