@@ -75,6 +75,29 @@ int __wrap_bpf_net_publish(struct bpf_net *net, const struct tlx_net_cfg *cfg,
   return no_publication ? -ENOMEM : __real_bpf_net_publish(net, cfg, allow, n);
 }
 
+/* What a moment's want leaves out. */
+static int no_connect_err, no_sweep_err;
+static unsigned n_loads, n_sweeps;
+int __real_bpf_net_load_progs(enum bpf_net_prog first, enum bpf_net_prog last, const int *map_fds,
+                              const char *btf_path, char why[240], int *ret_fds);
+int __wrap_bpf_net_load_progs(enum bpf_net_prog first, enum bpf_net_prog last, const int *map_fds,
+                              const char *btf_path, char why[240], int *ret_fds);
+int __wrap_bpf_net_load_progs(enum bpf_net_prog first, enum bpf_net_prog last, const int *map_fds,
+                              const char *btf_path, char why[240], int *ret_fds) {
+  n_loads++;
+  return no_connect_err && first == BPF_NET_PROG_CONNECT4
+             ? no_connect_err
+             : __real_bpf_net_load_progs(first, last, map_fds, btf_path, why, ret_fds);
+}
+void __real_net_sweep(const struct net_sweep_options *options, struct net_sweep_result *ret_result);
+void __wrap_net_sweep(const struct net_sweep_options *options, struct net_sweep_result *ret_result);
+void __wrap_net_sweep(const struct net_sweep_options *options,
+                      struct net_sweep_result *ret_result) {
+  n_sweeps++;
+  __real_net_sweep(options, ret_result);
+  if (no_sweep_err) ret_result->err = no_sweep_err;
+}
+
 struct world {
   struct net_bed bed;
   struct tlx_clock_fake clock;
@@ -377,6 +400,62 @@ Test(contain, what_is_altered_while_a_pass_looks_around_is_no_proof, .fini = end
   cr_expect_eq(world.core->tampers.n, 1);
   cr_expect(world.core->tampers.list[0].repaired);
   cr_expect_eq(pass(NULL)->state, RULE_PARTIAL);
+}
+
+/* ---- what a moment's want left out ---- */
+
+/* Without the hooks of calls only a packet that goes out can be stopped: it needs a route. */
+static void begin_with_route(void) {
+  begin();
+  cr_assert(bed_command("ip -6 route add default via " NET_PEER6 " dev h0"));
+  link_to(NET_PEER4);
+}
+
+static const struct rule_result *pass_after(uint64_t ms) {
+  tlx_clock_fake_advance(&world.clock, ms);
+  return pass(NULL);
+}
+
+Test(contain, a_layer_that_had_no_memory_comes_later, .fini = end) {
+  begin_with_route();
+  no_connect_err = -ENOMEM;
+  const struct rule_result *result = contain(&plain);
+  cr_expect_eq(result->state, RULE_PARTIAL, "%s", world.core->net.proof);
+  cr_expect_eq(result->gaps, TRIAL_GAPS | 1u << RULE_GAP_SLOW_ERRORS, "%x", result->gaps);
+  cr_expect_eq(talk(NET_PEER4), -ETIMEDOUT, "held, without an error at once");
+  cr_expect_eq(pass_after(5000)->gaps, TRIAL_GAPS | 1u << RULE_GAP_SLOW_ERRORS);
+  no_connect_err = 0;
+  cr_expect_eq(pass_after(5000)->gaps, TRIAL_GAPS);
+  cr_expect_eq(talk(NET_PEER4), -EPERM);
+  unsigned n = n_loads;
+  cr_expect_eq(pass_after(5000)->state, RULE_PARTIAL);
+  cr_expect_eq(n_loads, n, "nothing is missing");
+}
+
+/* Loading costs too much to do it for nothing every 5 s. */
+Test(contain, a_layer_that_the_kernel_refuses_is_not_tried_again, .fini = end) {
+  begin_with_route();
+  no_connect_err = -EINVAL;
+  cr_expect_eq(contain(&plain)->state, RULE_PARTIAL, "%s", world.core->net.proof);
+  unsigned n = n_loads;
+  cr_expect_eq(pass_after(5000)->gaps, TRIAL_GAPS | 1u << RULE_GAP_SLOW_ERRORS);
+  cr_expect_eq(n_loads, n);
+  no_connect_err = 0;
+}
+
+Test(contain, sessions_that_could_not_be_ended_are_ended_later, .fini = end) {
+  begin();
+  link_to(NET_PEER4);
+  no_sweep_err = -ENOBUFS;
+  cr_expect(contain(&plain)->gaps >> RULE_GAP_NO_TCP_DIAG & 1);
+  cr_expect(pass_after(1000)->gaps >> RULE_GAP_NO_TCP_DIAG & 1);
+  cr_expect_eq(n_sweeps, 1, "not with each change of a device");
+  no_sweep_err = 0;
+  pass_after(5000);
+  cr_expect_eq(world.core->net.sweep.err, 0);
+  cr_expect_eq(n_sweeps, 2);
+  pass_after(5000);
+  cr_expect_eq(n_sweeps, 2);
 }
 
 /* ---- sockets that somebody else marked ---- */
