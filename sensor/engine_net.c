@@ -327,6 +327,7 @@ static uint32_t gaps_of(const struct core *core) {
   if (!(layers >> BPF_NET_LAYER_CONNECT & 1)) gaps |= 1u << RULE_GAP_SLOW_ERRORS;
   if (net->sweep.lacks_diag || net->sweep.err) gaps |= 1u << RULE_GAP_NO_TCP_DIAG;
   if (net->sweep.n_skipped) gaps |= 1u << RULE_GAP_NAMESPACE_NOT_ENTERED;
+  if (core->link.is_unsaved) gaps |= 1u << RULE_GAP_NOT_SAVED;
   return gaps;
 }
 
@@ -387,7 +388,8 @@ static void conclude(struct core *core, const struct rule_contain *rule, uint64_
     rule_result_set(result, RULE_REASON_UNPROVED);
     return;
   }
-  switch (prove(core, rule)) {
+  enum probe_verdict verdict = prove(core, rule);
+  switch (verdict) {
   case PROBE_HOLDS:
     net->proved_boot_ns = seen_boot_ns;
     net->n_drifts = 0;
@@ -409,7 +411,9 @@ static void conclude(struct core *core, const struct rule_contain *rule, uint64_
   if (core->tampers.n > n_before) core->repaired_boot_ns = tlx_boot_ns(core->clock);
   net->is_attached = net->is_published = false;
   net->n_drifts++;
-  note_step(result, was_proved ? RULE_REASON_DRIFT : RULE_REASON_NOT_PROVED, 0, net->proof);
+  enum rule_reason reason = was_proved ? RULE_REASON_DRIFT : RULE_REASON_NOT_PROVED;
+  /* That it could not be tried says nothing of what is in force. */
+  note_step(result, verdict == PROBE_FAILED ? RULE_REASON_STEP_REPEATED : reason, 0, net->proof);
 }
 
 /* ---- a pass ---- */
@@ -423,9 +427,10 @@ static void set_aside(struct core_net *net) {
 
 /* |first|: of what was found, among the tampers. */
 static void note_drift(struct core *core, int err, unsigned first, struct rule_result *result) {
-  core->repaired_boot_ns = tlx_boot_ns(core->clock);
-  note_step(result, RULE_REASON_DRIFT, err,
-            core->tampers.n > first ? core->tampers.list[first].what : tlx_err_text(err));
+  bool is_altered = core->tampers.n > first;
+  if (is_altered) core->repaired_boot_ns = tlx_boot_ns(core->clock);
+  note_step(result, is_altered ? RULE_REASON_DRIFT : RULE_REASON_STEP_REPEATED, err,
+            is_altered ? core->tampers.list[first].what : "what is in force cannot be compared");
   core->net.n_drifts++;
 }
 
@@ -450,11 +455,10 @@ static bool has_own_marks_only(struct core *core, struct rule_result *result) {
   unsigned n_before = core->tampers.n;
   int err = bpf_net_own_verify(net->net, net_own_has, &core->tampers);
   if (!err && core->tampers.n == n_before) return true;
-  core->repaired_boot_ns = tlx_boot_ns(core->clock);
-  if (result->reason != RULE_REASON_DRIFT) {
-    note_step(result, RULE_REASON_DRIFT, err, "map own_sock");
-    net->n_drifts++;
-  }
+  if (result->reason != RULE_REASON_DRIFT)
+    note_drift(core, err, n_before, result);
+  else if (core->tampers.n > n_before)
+    core->repaired_boot_ns = tlx_boot_ns(core->clock);
   if (!err) return false;
   tlx_error(BPF, "the marks of sockets cannot be verified: %s", tlx_err_text(err));
   net->is_attached = net->is_published = false;
@@ -486,6 +490,19 @@ static void release_by_itself(struct core *core, struct rule_result *result) {
   rule_result_set(result, RULE_REASON_LOST_CONSOLE);
 }
 
+/* By us, or by a former process. */
+static bool holds_something(const struct core_net *net) {
+  return net->up_mono_ms || net->was_found;
+}
+
+/* A host that is cut off is not called open because one pass could not do its work. */
+static void note_failure(const struct core_net *net, int err, const char *step,
+                         struct rule_result *result) {
+  bool is_denied = err == -EPERM || err == -EACCES || err == -EOPNOTSUPP;
+  enum rule_reason reason = is_denied ? RULE_REASON_NO_ENFORCEMENT : RULE_REASON_STEP_FAILED;
+  note_step(result, holds_something(net) ? RULE_REASON_STEP_REPEATED : reason, err, step);
+}
+
 static void hold(struct core *core, const struct rule_contain *rule, struct rule_result *result) {
   struct core_net *net = &core->net;
   char step[240] = "";
@@ -501,7 +518,7 @@ static void hold(struct core *core, const struct rule_contain *rule, struct rule
   /* Two sensors with the same pins would undo each other's containment. */
   int err = bpf_pin_lock(core->pin_folder, step, &core->lock_fd);
   if (err == TLX_E_LOCKED) {
-    note_step(result, RULE_REASON_STEP_FAILED, err, step);
+    note_failure(net, err, step, result);
     return;
   }
   /* Before the comparison: programs on a device that went are not missing. */
@@ -518,15 +535,10 @@ static void hold(struct core *core, const struct rule_contain *rule, struct rule
   for (unsigned i = n_before; is_aside && !err && i < core->tampers.n; i++)
     core->tampers.list[i].repaired = true;
   if (err) {
-    bool is_denied = err == -EPERM || err == -EACCES || err == -EOPNOTSUPP;
-    bool holds_something = net->up_mono_ms || net->was_found;
-    note_step(result,
-              is_denied && !holds_something ? RULE_REASON_NO_ENFORCEMENT : RULE_REASON_STEP_FAILED,
-              err, step);
+    note_failure(net, err, step, result);
     tlx_error(RULE, "the containment cannot be put in force: %s: %s", step, tlx_err_text(err));
-    net->proved_boot_ns = 0;
     /* Whatever is half made goes, unless it holds something: what a former process left does. */
-    if (!holds_something) net->is_settled = core_net_remove(core);
+    if (!holds_something(net)) net->is_settled = core_net_remove(core);
     return;
   }
   net->is_settled = true;

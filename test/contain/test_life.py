@@ -637,6 +637,32 @@ def test_without_a_console_it_is_kept_or_released_as_ordered(free, flows):
         wait_for(lambda: bed.containment() == "none", "released")
 
 
+def test_a_console_that_asks_seldom_is_not_a_lost_one(free):
+    """A quiet host with nothing to tell: its Console wants a word every 100 s, and is there all the time."""
+    bed = free
+    if bed.whole_host and not telovix.LONG:
+        pytest.skip("more than a minute: in a trial, and in guests with TELOVIX_LONG=1")
+    ini = bed.fleet.data / "console.ini"
+    text = ini.read_text()
+    bed.fleet.console.stop()
+    ini.write_text(text + "stale_after = 5m\nheartbeat_interval = 100s\n")
+    bed.fleet.start_console(PORT)
+    bed.fleet.wait_seen(bed.node)
+    try:
+        bed.contain("--on-lost-console", "release")
+        started = time.monotonic()
+        wait_for(lambda: time.monotonic() - started > 75, "a minute and two looks of the sensor", 90)
+        host = bed.status()
+        assert host["uplink"] == "connected" and host["containment"]["inForce"] and not host["containment"]["releasedByItself"], host
+        assert bed.containment() == bed.best, bed.seen()
+        bed.release()
+    finally:
+        bed.fleet.console.stop()
+        ini.write_text(text)
+        bed.fleet.start_console(PORT)
+        bed.fleet.wait_seen(bed.node)
+
+
 def test_a_new_link_is_held_from_its_first_moment(free):
     """A tunnel that appears later: what is inside is let through by nobody, though the outer packets are."""
     bed = free

@@ -529,6 +529,11 @@ def test_a_restart_of_the_console_proves_nothing(hosts):
     assert host.beat().contained
     expect(hosts, host, True, CONTAINED)
     assert not host.reply.HasField("desired_set")
+    # A proof that comes with a report counts from when the report is stored, and not without it.
+    hosts.console.kill9()
+    come_back(hosts)
+    host.say(PARTIAL, gaps=["packet_socket"])
+    expect(hosts, host, True, S_PARTIAL)
 
 
 def test_lift(hosts):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Containment as the host's own root sees and handles it: status, lift, restore."""
+import errno
 import json
 import re
 import shutil
@@ -193,6 +194,28 @@ def test_a_hazard_that_went_is_no_lost_console(fleet):
     assert is_cut(sensor)
 
 
+def test_what_is_out_of_force_comes_back_by_another_contain(fleet):
+    """The order is there already, and its host is open: first by a hazard that it found, then by its root."""
+    fleet.start_console()
+    sensor = fleet.start_sensor("web-1")
+    sensor.stop()
+    assert fleet.ctl("contain", "web-1").returncode == 0
+    sensor = fleet.start_sensor("web-1", sensor.state, sensor.cgroup, bpffs=sensor.bpffs,
+                                env={"TELOVIX_TEST_HAZARDS": "network_root"})
+    wait_for(lambda: fleet.sensor("web-1").get("containmentReason") == "hazard", "the Console knows")
+    forced = ("contain", "web-1", "--force", "--wait", "--accept-partial", "--timeout", "30s")
+    result = fleet.ctl(*forced, check=False)
+    if result.returncode and "no_enforcement" in result.stdout + result.stderr:
+        pytest.skip(result.stderr)
+    assert result.returncode == 0 and "already" not in result.stdout, result.stdout + result.stderr
+    assert is_cut(sensor)
+    assert scoped(sensor, "lift").returncode == 0 and not is_cut(sensor)
+    wait_for(lambda: fleet.sensor("web-1").get("containmentReason") == "enforcement_lifted", "the Console knows")
+    result = fleet.ctl(*forced, check=False)
+    assert result.returncode == 0 and "already" not in result.stdout, result.stdout + result.stderr
+    assert is_cut(sensor) and status(sensor)["lifted"] is False
+
+
 def test_restore_fails_when_what_is_wanted_was_damaged(contained):
     sensor = contained.node
     sensor.stop()
@@ -208,6 +231,50 @@ def test_restore_fails_when_what_is_wanted_was_damaged(contained):
     sensor = contained.restart_sensor(sensor)
     wait_for(lambda: is_cut(sensor), "the Console's word is in force")
     wait_for(wanted.exists, "and on disk")
+    sensor.stop()
+    empty(sensor.bpffs)
+    result = scoped(sensor, "restore")
+    assert result.returncode == 0 and is_cut(sensor), result.stderr
+
+
+def test_a_full_disk_makes_it_partial_until_it_is_written(fleet):
+    """What a boot would not find is a gap, and not for longer than the disk takes no writes."""
+    fleet.start_console()
+    sensor = fleet.start_sensor("web-1")
+    sensor.stop()
+    small = fleet.folder / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", small], check=True)
+    fleet.mounts.append(small)
+    state = small / "state"
+    shutil.copytree(sensor.state, state, ignore=shutil.ignore_patterns("control.sock"))
+    sensor = fleet.start_sensor("web-1", state, sensor.cgroup, bpffs=sensor.bpffs)
+    wait_for(lambda: status(sensor)["engine"]["state"] != "starting", "it has looked at its host")
+    filler, before = small / "filler", (state / "desired").read_bytes()
+
+    def fill():
+        with filler.open("ab", buffering=0) as file:
+            try:
+                while True:
+                    file.write(b"x" * 4096)
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
+
+    def gaps():
+        return {gap["gap"] for rule in status(sensor)["rules"] for gap in rule["gaps"]}
+
+    fill()
+    result = fleet.ctl("contain", "web-1", "--wait", "--accept-partial", check=False)
+    if result.returncode and "no_enforcement" in result.stdout + result.stderr:
+        pytest.skip(result.stderr)
+    assert result.returncode == 0 and is_cut(sensor), result.stdout + result.stderr
+    assert "not_saved" in gaps() and (state / "desired").read_bytes() == before
+    seen = fleet.sensor("web-1")
+    assert seen["containmentState"] == "CONTAINMENT_STATE_PARTIAL", seen
+    assert "not_saved" in {gap["gap"] for gap in seen["containmentGaps"]}, seen
+    filler.unlink()
+    wait_for(lambda: "not_saved" not in gaps(), "there is room: it is written by itself, and the gap is gone")
+    wait_for(lambda: "not_saved" not in {gap["gap"] for gap in fleet.sensor("web-1")["containmentGaps"]}, "the Console knows")
     sensor.stop()
     empty(sensor.bpffs)
     result = scoped(sensor, "restore")
