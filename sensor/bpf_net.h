@@ -54,6 +54,9 @@ void bpf_net_close(struct bpf_net *net);
  * new links beside or in the place of those of a former process (bpf_link_update), pinned. Programs
  * do nothing until a configuration says so. */
 int bpf_net_attach(struct bpf_net *net, char why[240]);
+/* Tries again each missing layer whose last error may pass (no memory, no descriptors, another's
+ * program that lets none beside it), and none that this kernel or the process's rights refuse. */
+void bpf_net_retry(struct bpf_net *net);
 /* Which layers are attached, as bits; |why| of a missing one (static or owned by |net|). */
 uint32_t bpf_net_layers(const struct bpf_net *net);
 const char *bpf_net_layer_why(const struct bpf_net *net, enum bpf_net_layer layer);

@@ -44,6 +44,7 @@ struct core_net {
   bool is_attached, is_published, is_settled;
   struct rule_contain published;
   struct net_sweep_result sweep;
+  uint64_t tried_mono_ms;   /* when what is missing of it was last tried */
   uint32_t link_gaps;       /* found while devices were followed */
   uint32_t aside_gaps;      /* found among sockets that pass by devices, and in other namespaces */
   uint64_t up_mono_ms;      /* since when it is in force, or known to be; 0 = it is not */

@@ -31,6 +31,8 @@
 #define USER_TIMEOUT_MS 1000u
 /* Passes that follow at once upon one that found something altered; then every 5 s. */
 #define AGAIN_MAX 5u
+/* What a moment's want left out is tried again every 5 s, not with each change of a device. */
+#define RETRY_MS 4000u
 #define CONTAIN_SLOT 1u
 
 /* ---- what is around ---- */
@@ -272,11 +274,20 @@ static void sweep(struct core *core, const struct rule_contain *rule) {
              result->n_destroyed, result->n_spaces, result->n_skipped);
 }
 
-static int publish(struct core *core, const struct rule_contain *rule) {
+/* Without a right to do it the next one ends no session either. */
+static bool wants_sweep(const struct net_sweep_result *last) {
+  return last->err && last->err != -EPERM && last->err != -EACCES;
+}
+
+/* |is_due|: what is missing is tried again. */
+static int publish(struct core *core, const struct rule_contain *rule, bool is_due) {
   struct core_net *net = &core->net;
   struct tlx_net_cfg cfg = {
       .mode = rule->mode, .slot = CONTAIN_SLOT, .user_timeout_ms = USER_TIMEOUT_MS};
-  if (net->is_published && rule_contain_equal(rule, &net->published)) return 0;
+  if (net->is_published && rule_contain_equal(rule, &net->published)) {
+    if (is_due && wants_sweep(&net->sweep)) sweep(core, rule);
+    return 0;
+  }
   int err = netns_cookie(&cfg.host_netns_cookie);
   if (!err) err = bpf_net_publish(net->net, &cfg, rule->allow, rule->n_allow);
   if (err) return err;
@@ -292,9 +303,13 @@ static int publish(struct core *core, const struct rule_contain *rule) {
 /* From nothing, or from what is there already, to |rule| in force. */
 static int put_up(struct core *core, const struct rule_contain *rule, char step[240]) {
   struct core_net *net = &core->net;
+  uint64_t now_mono_ms = tlx_mono_ms(core->clock);
+  bool is_due = net->is_attached && now_mono_ms - net->tried_mono_ms >= RETRY_MS;
   int err = open_net(core, step);
   if (!err && !net->is_attached) err = bpf_net_attach(net->net, step);
   if (err) return err;
+  if (is_due) bpf_net_retry(net->net);
+  if (is_due || !net->is_attached) net->tried_mono_ms = now_mono_ms;
   net->is_attached = true;
   mark_own(core);
   err = bpf_net_set_local(net->net, net->local, net->n_local);
@@ -303,7 +318,7 @@ static int put_up(struct core *core, const struct rule_contain *rule, char step[
     return err;
   }
   follow_links(core);
-  err = publish(core, rule);
+  err = publish(core, rule, is_due);
   /* Those of a former process went on until now. */
   if (!err && net->has_late_links) follow_links(core);
   /* Marks of a map that had to be replaced are lost; the new one is pinned by now. */

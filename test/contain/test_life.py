@@ -261,9 +261,13 @@ def others_are_refused(bed, hosts=PEER_DEFAULT):
     mark = bed.mark()
     for host in hosts:
         family = 6 if ":" in host else 4
-        for place in ("host", "c1"):
-            word, _ = bed.call(place, "connect", family=family, address=host, port=PORT, source_port=next(n_source), timeout=10)
-            assert word in (("EPERM",) if place == "host" else ("EPERM", "ETIMEDOUT", "timeout")), (place, host, word)
+        for place in ("host", "c1", "cb", "c2") if bed.has_c2 else ("host", "c1", "cb"):
+            # Of its own network the peer has another address.
+            there = peer_of(place, family) if place == "cb" else host
+            word, _ = bed.call(place, "connect", family=family, address=there, port=PORT, source_port=next(n_source), timeout=10)
+            assert word in (("EPERM",) if place == "host" else ("EPERM", "ETIMEDOUT", "timeout")), (place, there, word)
+            word = bed.call(place, "sendto", family=family, address=there, port=PORT, source_port=next(n_source))
+            assert word == "EPERM", (place, there, word)
     bed.fence()
     assert not bed.leaks(mark), [str(packet) for packet in bed.leaks(mark)]
 
@@ -324,6 +328,7 @@ def forget_neighbours(bed):
 def test_the_link_lives_and_nobody_else_gets_through(free):
     bed = free
     bed.contain()
+    bed.add_c2()
     others_are_refused(bed)
     nobody_speaks_in_the_links_name(bed)
     cut_link(bed)
