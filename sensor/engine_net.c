@@ -383,6 +383,28 @@ static enum probe_verdict prove(struct core *core, const struct rule_contain *ru
   return probe_judge(&probe, rule->mode, has_connect, net->proof, sizeof net->proof);
 }
 
+/* ---- marks of sockets ---- */
+
+/* Whether no socket but ours is let through by its mark, also of those that were marked before this
+ * process, or before there was a rule. */
+static bool has_own_marks_only(struct core *core, struct rule_result *result) {
+  struct core_net *net = &core->net;
+  unsigned n_before = core->tampers.n;
+  int err = bpf_net_own_verify(net->net, net_own_has, &core->tampers);
+  if (!err && core->tampers.n == n_before) return true;
+  core->repaired_boot_ns = tlx_boot_ns(core->clock);
+  if (result->reason != RULE_REASON_DRIFT) {
+    note_step(result, RULE_REASON_DRIFT, err, "map own_sock");
+    net->n_drifts++;
+  }
+  if (!err) return false;
+  tlx_error(BPF, "the marks of sockets cannot be verified: %s", tlx_err_text(err));
+  net->is_attached = net->is_published = false;
+  return false;
+}
+
+/* ---- the word ---- */
+
 static void conclude(struct core *core, const struct rule_contain *rule,
                      struct rule_result *result) {
   struct core_net *net = &core->net;
@@ -391,7 +413,14 @@ static void conclude(struct core *core, const struct rule_contain *rule,
     rule_result_set(result, RULE_REASON_UNPROVED);
     return;
   }
-  switch (prove(core, rule)) {
+  enum probe_verdict verdict = prove(core, rule);
+  /* Before it too; but whoever marks a socket again and again had time to while the proof waited.
+   */
+  if (verdict == PROBE_HOLDS && !has_own_marks_only(core, result)) {
+    sweep(core, rule);
+    return;
+  }
+  switch (verdict) {
   case PROBE_HOLDS:
     net->proved_boot_ns = tlx_boot_ns(core->clock);
     net->n_drifts = 0;
@@ -435,24 +464,6 @@ static bool is_as_made(struct core *core, struct rule_result *result) {
   if (err) net->is_attached = net->is_published = false;
   if (err == -EPERM) set_aside(net);
   net->n_drifts++;
-  return false;
-}
-
-/* Whether no socket but ours is let through by its mark, also of those that were marked before this
- * process, or before there was a rule. */
-static bool has_own_marks_only(struct core *core, struct rule_result *result) {
-  struct core_net *net = &core->net;
-  unsigned n_before = core->tampers.n;
-  int err = bpf_net_own_verify(net->net, net_own_has, &core->tampers);
-  if (!err && core->tampers.n == n_before) return true;
-  core->repaired_boot_ns = tlx_boot_ns(core->clock);
-  if (result->reason != RULE_REASON_DRIFT) {
-    note_step(result, RULE_REASON_DRIFT, err, "map own_sock");
-    net->n_drifts++;
-  }
-  if (!err) return false;
-  tlx_error(BPF, "the marks of sockets cannot be verified: %s", tlx_err_text(err));
-  net->is_attached = net->is_published = false;
   return false;
 }
 
@@ -524,7 +535,8 @@ static void hold(struct core *core, const struct rule_contain *rule, struct rule
     return;
   }
   net->is_settled = true;
-  /* Last before the proof. What was opened meanwhile ends, unless the publication has ended it. */
+  /* Also before the first proof. What was opened meanwhile ends, unless the publication has ended
+   * it. */
   bool is_clean = has_own_marks_only(core, result);
   if (!is_clean || (!was_made && goes_on)) sweep(core, rule);
   if (was_made && is_clean)
