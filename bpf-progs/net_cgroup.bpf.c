@@ -93,7 +93,7 @@ static __always_inline bool tlx_call_stops(struct bpf_sock_addr *ctx, __u32 at,
     mark = tlx_mark_of(sk);
     p->local_port = (__u16)sk->src_port;
   }
-  if (mark == TLX_SOCK_OWN || tlx_is_allowed(cfg, p)) return false;
+  if (mark == TLX_SOCK_OWN || mark == TLX_SOCK_PROBE_PACKET || tlx_is_allowed(cfg, p)) return false;
   if (!cfg->host_netns_cookie || bpf_get_netns_cookie(ctx) != cfg->host_netns_cookie) {
     int timeout_ms = (int)cfg->user_timeout_ms;
     if (at == TLX_NET_AT_CONNECT && p->protocol == TLX_PROTO_TCP && cfg->mode == TLX_NET_ENFORCE &&

@@ -132,7 +132,7 @@ static const char *meaning_of_containment(const Telovix__V1__EnforcementRule *ru
   case STATE(REFUSED):
     return "is not cut off from the network: the host refuses";
   case STATE(FAILED):
-    return "could not be cut off from the network";
+    return "is not proved to be cut off from the network: the host failed";
   case STATE(UNKNOWN):
     return "may or may not be cut off from the network";
   case STATE(REMOVING):

@@ -213,6 +213,7 @@ void beat_live(const Telovix__V1__HeartbeatRequest *request, struct live_beat *r
   if (request->engine_beat) {
     beat.state = (uint32_t)request->engine_beat->state;
     beat.verified_boot_ns = request->engine_beat->verified_boot_ns;
+    beat.proof_waits = request->n_rule_reports || request->n_events;
     beat.repaired_boot_ns = request->engine_beat->repaired_boot_ns;
     beat.desired_rollback = request->engine_beat->desired_rollback;
     beat.coverage_partial = request->engine_beat->coverage_partial;

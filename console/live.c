@@ -75,8 +75,11 @@ struct live_sensor *live_get(struct live *live, const char *sensor_id) {
 
 void live_touch(struct live *live, struct live_sensor *sensor, const uint8_t boot_id[16],
                 uint64_t boot_ns, const char *peer_address) {
+  uint64_t now_mono_ms = tlx_mono_ms(live->clock);
+  /* Its age is told as of the last heartbeat. */
+  sensor->engine.verified_age_ms += now_mono_ms - sensor->last_seen_mono_ms;
   sensor->seen_since_start = true;
-  sensor->last_seen_mono_ms = tlx_mono_ms(live->clock);
+  sensor->last_seen_mono_ms = now_mono_ms;
   sensor->last_seen_wall_ms = tlx_wall_ms(live->clock);
   sensor->boot_ns = boot_ns;
   memcpy(sensor->boot_id, boot_id, sizeof sensor->boot_id);
@@ -146,6 +149,20 @@ static void note_losses(struct live *live, struct live_engine *engine, uint64_t 
   engine->last_event_loss_mono_ms = now_mono_ms;
 }
 
+static void take_verified(struct live_sensor *sensor, uint64_t verified_boot_ns) {
+  uint64_t age_ms = host_age_ms(sensor, verified_boot_ns);
+  uint64_t now_wall_ms = sensor->last_seen_wall_ms;
+  sensor->engine.verified_age_ms = age_ms;
+  sensor->engine.verified_wall_ms = now_wall_ms > age_ms ? now_wall_ms - age_ms : 1;
+}
+
+void live_verified(struct live_sensor *sensor, const uint8_t boot_id[16], uint64_t boot_ns,
+                   uint64_t verified_boot_ns) {
+  bool is_newest =
+      boot_ns == sensor->boot_ns && memcmp(boot_id, sensor->boot_id, sizeof sensor->boot_id) == 0;
+  if (verified_boot_ns && is_newest) take_verified(sensor, verified_boot_ns);
+}
+
 void live_beat(struct live *live, struct live_sensor *sensor, const struct live_beat *beat) {
   struct live_engine *engine = &sensor->engine;
   engine->has_in_force = beat->has_in_force;
@@ -154,14 +171,11 @@ void live_beat(struct live *live, struct live_sensor *sensor, const struct live_
   engine->state = beat->state;
   engine->desired_rollback = beat->desired_rollback;
   engine->coverage_partial = beat->coverage_partial;
-  engine->verified_wall_ms = 0;
   engine->tampered_until_mono_ms = 0;
-  if (beat->verified_boot_ns) {
-    uint64_t age_ms = host_age_ms(sensor, beat->verified_boot_ns);
-    uint64_t now_wall_ms = sensor->last_seen_wall_ms;
-    engine->verified_age_ms = age_ms;
-    engine->verified_wall_ms = now_wall_ms > age_ms ? now_wall_ms - age_ms : 1;
-  }
+  if (!beat->verified_boot_ns)
+    engine->verified_wall_ms = 0;
+  else if (!beat->proof_waits)
+    take_verified(sensor, beat->verified_boot_ns);
   if (beat->repaired_boot_ns) {
     uint64_t age_ms = host_age_ms(sensor, beat->repaired_boot_ns);
     if (age_ms < HEALTH_TAMPERED_MS)

@@ -26,6 +26,9 @@ struct live_beat {
   uint32_t state;
   uint64_t verified_boot_ns, repaired_boot_ns; /* CLOCK_BOOTTIME of the host; 0 = never */
   bool desired_rollback, coverage_partial;
+  /* What came in the same heartbeat has to be stored first: the proof may be of less than what is
+   * known. Its age is taken over by live_verified then. */
+  bool proof_waits;
   bool has_counters;
   uint64_t events_lost;
 };
@@ -98,6 +101,11 @@ void live_usage(struct live *live, struct live_sensor *sensor, uint64_t rss_byte
  * host's own clock (its CLOCK_BOOTTIME at sending) and put on ours; a time from its future counts
  * as now. */
 void live_beat(struct live *live, struct live_sensor *sensor, const struct live_beat *beat);
+/* What came with the heartbeat sent at |boot_ns| of that boot is stored, and with it the
+ * verification of |verified_boot_ns| counts (0 = nothing waited); unless a later heartbeat has said
+ * its own. */
+void live_verified(struct live_sensor *sensor, const uint8_t boot_id[16], uint64_t boot_ns,
+                   uint64_t verified_boot_ns);
 /* A certificate newer than the one before was used for the first time. */
 void live_serial_used(const struct live *live, struct live_sensor *sensor);
 /* Keeps the packed report (copied) and its reason. 0 or -ENOMEM, and then the former one stays. */

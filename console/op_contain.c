@@ -18,6 +18,10 @@
 static const char already_contained[] = "sensor is already in containment";
 static const char not_contained[] = "sensor is not in containment";
 
+/* What becomes of a change on a host whose heartbeats are refused. */
+#define WHEN_REVOKED "%s is revoked, so %s takes effect at re-enrollment%s"
+#define OR_LIFT "; on the host: telovix-sensor lift"
+
 static void start(struct op_contain *op) {
   op_rule_start(&op->rule);
   op->unchanged = NULL;
@@ -118,6 +122,41 @@ static bool is_safe(struct op_contain *op, const Telovix__Store__V1__SensorRecor
   return false;
 }
 
+/* Nothing to change is true only of an order that still stands on the host as it was given: not of
+ * a force that it was given without, nor of one that the host does not follow any more. */
+static bool is_new_order(const struct op_contain *op, const Telovix__Store__V1__RuleRecord *there) {
+  return (op->rule.force && !there->forced) || op->is_out_of_force;
+}
+
+static bool may_order_again(struct op_contain *op, struct tlx_txn *txn,
+                            const Telovix__Store__V1__SensorRecord *sensor,
+                            const Telovix__Store__V1__RuleRecord *there) {
+  struct op_rule *rule = &op->rule;
+  if (!op_rule_may_tighten(rule, sensor) || !is_safe(op, sensor)) return false;
+  if (memcmp(there->revision.data, op->from_revision, sizeof op->from_revision) == 0)
+    return op_rule_has_room(rule, txn, sensor, there->policy.len);
+  reason_set(&rule->op.status, REASON_RULE_CHANGED);
+  return false;
+}
+
+/* Whether what is asked may be done: |there| as it is, again, or (NULL) for the first time. False
+ * with the status set. */
+static bool may_contain(struct op_contain *op, struct tlx_txn *txn,
+                        const Telovix__Store__V1__SensorRecord *sensor,
+                        const Telovix__Store__V1__RuleRecord *there) {
+  struct op_rule *rule = &op->rule;
+  if (there)
+    return is_as_asked(op, there) &&
+           (!is_new_order(op, there) || may_order_again(op, txn, sensor, there));
+  if (!op_rule_may_tighten(rule, sensor) || !is_safe(op, sensor) ||
+      !op_rule_has_room(rule, txn, sensor, 0))
+    return false;
+  /* The policy names the rule that was there when it was made. */
+  if (!op->has_from) return true;
+  reason_set(&rule->op.status, REASON_RULE_CHANGED);
+  return false;
+}
+
 static char **list_texts(const struct contain_list *list, struct tlx_txn *txn) {
   char **texts = tlx_arena_alloc(tlx_txn_arena(txn), (list->n + 1) * sizeof *texts);
   if (!texts) tlx_txn_fail(txn, -ENOMEM);
@@ -137,6 +176,30 @@ static void word_effect(struct op_contain *op, struct tlx_txn *txn, const char *
                            : "within 30 seconds"));
 }
 
+/* The rule that is there, as another revision: only another desired state puts in force again what
+ * a host took down, or refused. */
+static void set_policy(struct op_contain *op) {
+  struct op_rule *rule = &op->rule;
+  Telovix__Store__V1__RuleRecord *record = rule->record;
+  record->policy = (ProtobufCBinaryData){rule->policy.len, rule->policy.data};
+  record->revision = (ProtobufCBinaryData){sizeof rule->revision, rule->revision};
+  record->applied_wall_ms = 0;
+  record->proved_state = 0;
+  record->changed_wall_ms = rule->op.actor.wall_ms;
+}
+
+static void contain_again(struct op_contain *op, struct tlx_txn *txn,
+                          const Telovix__Store__V1__SensorRecord *sensor) {
+  op->rule.record->forced |= op->rule.force;
+  set_policy(op);
+  tlx_rule_change(txn, op->rule.record);
+  note_changed(op, sensor);
+  word_effect(op, txn, "containment", sensor);
+  json_t *detail = asked_contain(op, sensor);
+  json_object_set_new(detail, "again", json_true());
+  audit_changed(op, txn, CONTAINED, detail);
+}
+
 void op_contain_run(struct op *base, struct tlx_txn *txn) {
   struct op_contain *op = (void *)base;
   struct op_rule *rule = &op->rule;
@@ -144,16 +207,17 @@ void op_contain_run(struct op *base, struct tlx_txn *txn) {
   const Telovix__Store__V1__SensorRecord *sensor = op_find_sensor(base, txn, op->sensor);
   Telovix__Store__V1__RuleRecord *there =
       sensor ? tlx_rule_find_containment(txn, sensor->sensor_id, false) : NULL;
-  if (!sensor || (there && !is_as_asked(op, there)) ||
-      (!there && (!op_rule_may_tighten(rule, sensor) || !is_safe(op, sensor) ||
-                  !op_rule_has_room(rule, txn, sensor, 0)))) {
+  if (!sensor || !may_contain(op, txn, sensor, there)) {
     op_refuse_json(base, txn, CONTAINED, sensor ? sensor->sensor_id : NULL,
                    asked_contain(op, sensor));
     return;
   }
   if (there) {
     rule->record = there;
-    leave_as_is(op, "already_contained", already_contained);
+    if (is_new_order(op, there))
+      contain_again(op, txn, sensor);
+    else
+      leave_as_is(op, "already_contained", already_contained);
     return;
   }
   rule->record = op_rule_build(rule, txn, sensor);
@@ -172,6 +236,24 @@ void op_contain_run(struct op *base, struct tlx_txn *txn) {
 
 /* ---- release ---- */
 
+static void word_at_reenrollment(struct op_contain *op, struct tlx_txn *txn, const char *what,
+                                 const char *or_else,
+                                 const Telovix__Store__V1__SensorRecord *sensor) {
+  op_rule_set_notice(
+      &op->rule, txn,
+      tlx_arena_printf(tlx_txn_arena(txn), WHEN_REVOKED, sensor->node_name, what, or_else));
+}
+
+/* Released before, and as far as anybody knows still cut off. */
+static void word_pending_release(struct op_contain *op, struct tlx_txn *txn,
+                                 const Telovix__Store__V1__SensorRecord *sensor) {
+  op_rule_set_notice(
+      &op->rule, txn,
+      tlx_arena_printf(tlx_txn_arena(txn),
+                       "the release of %s was ordered before and its host has not confirmed it%s",
+                       sensor->node_name, op->rule.silent ? ": the sensor is silent" : " yet"));
+}
+
 void op_contain_release_run(struct op *base, struct tlx_txn *txn) {
   struct op_contain *op = (void *)base;
   struct op_rule *rule = &op->rule;
@@ -182,8 +264,16 @@ void op_contain_release_run(struct op *base, struct tlx_txn *txn) {
     return;
   }
   rule->record = tlx_rule_find_containment(txn, sensor->sensor_id, true);
-  if (!rule->record || rule->record->removing) {
+  if (!rule->record) {
     leave_as_is(op, "not_contained", not_contained);
+    return;
+  }
+  if (rule->record->removing) {
+    op->unchanged = "release_pending";
+    if (sensor->trust_state == OP_TRUST_REVOKED)
+      word_at_reenrollment(op, txn, "its release", OR_LIFT, sensor);
+    else
+      word_pending_release(op, txn, sensor);
     return;
   }
   rule->record->removing = true;
@@ -191,13 +281,7 @@ void op_contain_release_run(struct op *base, struct tlx_txn *txn) {
   tlx_rule_change(txn, rule->record);
   note_changed(op, sensor);
   if (sensor->trust_state == OP_TRUST_REVOKED)
-    op_rule_set_notice(
-        rule, txn,
-        tlx_arena_printf(
-            tlx_txn_arena(txn),
-            "%s is revoked, so its release takes effect at re-enrollment; on the host: "
-            "telovix-sensor lift",
-            sensor->node_name));
+    word_at_reenrollment(op, txn, "its release", OR_LIFT, sensor);
   else
     word_effect(op, txn, "release", sensor);
   audit_changed(op, txn, RELEASED, asked_sensor(op));
@@ -248,13 +332,12 @@ void op_contain_set_allow_run(struct op *base, struct tlx_txn *txn) {
   json_object_set_new(detail, "from", json_list(record->allow, record->n_allow));
   record->allow = list_texts(&op->allow, txn);
   record->n_allow = record->allow ? op->allow.n : 0;
-  record->policy = (ProtobufCBinaryData){rule->policy.len, rule->policy.data};
-  record->revision = (ProtobufCBinaryData){sizeof rule->revision, rule->revision};
-  record->applied_wall_ms = 0;
-  record->proved_state = 0;
-  record->changed_wall_ms = base->actor.wall_ms;
+  set_policy(op);
   tlx_rule_change(txn, record);
   note_changed(op, sensor);
-  word_effect(op, txn, "the new allow list", sensor);
+  if (sensor->trust_state == OP_TRUST_REVOKED)
+    word_at_reenrollment(op, txn, "the new allow list", "", sensor);
+  else
+    word_effect(op, txn, "the new allow list", sensor);
   audit_changed(op, txn, ALLOW_CHANGED, detail);
 }

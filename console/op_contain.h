@@ -15,21 +15,26 @@ struct op_contain {
   /* Whether the caller asked for this on_lost_console, rather than for what there is. Of the list
    * there is no such choice: whoever names no entry asks for the template's alone. */
   bool has_on_lost;
-  uint8_t
-      from_revision[16]; /* op_contain_set_allow_run: of the rule from which the policy was made */
+  /* Of the rule from which the policy was made; op_contain_run: if there was one (has_from). */
+  uint8_t from_revision[16];
+  bool has_from;
+  /* op_contain_run: that rule is not in force as its host was seen: refused, failed, lifted. */
+  bool is_out_of_force;
   /* out */
-  const char *unchanged; /* static: "already_contained", "not_contained", "same_allow_list"; NULL =
-                            changed */
+  const char *unchanged; /* static: "already_contained", "not_contained", "release_pending",
+                            "same_allow_list"; NULL = changed */
 };
 
 /* Stores the rule and words the notice. One that is contained already changes nothing: unchanged,
- * with the rule as it is. Refuses unknown_sensor, ambiguous_name; other_allow_list and
- * other_on_lost_console for one that is contained in another way; sensor_revoked; sensor_critical
- * and hazard (naming each, also as metadata "hazards") unless |force|; too_many_rules. Audit:
- * sensor_contained. */
+ * with the rule as it is; unless |force| is new to the rule, or it is out of force: then the rule
+ * gets a new revision, through the same gates, and is put in force again. Refuses unknown_sensor,
+ * ambiguous_name; other_allow_list and other_on_lost_console for one that is contained in another
+ * way; sensor_revoked; sensor_critical and hazard (naming each, also as metadata "hazards") unless
+ * |force|; too_many_rules; rule_changed. Audit: sensor_contained. */
 void op_contain_run(struct op *op, struct tlx_txn *txn);
-/* Marks the rule as removing, always allowed. One that is not contained changes nothing: unchanged,
- * with the rule that the host has not confirmed to be gone, if there is one. Refuses
+/* Marks the rule as removing, always allowed. One that is not contained changes nothing: unchanged;
+ * nor does one that is released already and has not confirmed it, with the rule that it still has.
+ * Refuses
  * unknown_sensor, ambiguous_name. Audit: sensor_released. */
 void op_contain_release_run(struct op *op, struct tlx_txn *txn);
 /* Gives the rule the list and the policy. The same list changes nothing. Refuses unknown_sensor,

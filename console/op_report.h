@@ -90,6 +90,7 @@ struct op_report {
   bool has_facts, first_seen;
   char kernel_release[128], architecture[32], os_name[128], sensor_version[64], scope_cgroup[256];
   struct tlx_sensor_seen seen; /* stored beside, since we write anyway */
+  uint64_t verified_boot_ns;   /* for who submits: what counts once this is stored; 0 = nothing */
   /* out */
   char (*acknowledged)[32]; /* heap array, n_acknowledged; also ids that are unknown or already
                                ended: the sensor may forget them. Orders of another sensor are never

@@ -116,6 +116,18 @@ static void check_contain(const Telovix__V1__ContainSensorRequest *request,
   svc_check_common(status, request->reason, request->request_id);
 }
 
+/* The rule that is there may have to be given to its host once more. */
+static void take_there(struct op_contain *op, const Telovix__Store__V1__RuleRecord *record) {
+  Telovix__V1__RuleState state = observed_rule(record, op->rule.pack_arg).state;
+  op->is_out_of_force = state == TELOVIX__V1__RULE_STATE__RULE_STATE_FAILED ||
+                        state == TELOVIX__V1__RULE_STATE__RULE_STATE_REFUSED;
+  op->has_from = true;
+  memcpy(op->from_revision, record->revision.data, sizeof op->from_revision);
+  snprintf(op->rule.rule_id, sizeof op->rule.rule_id, "%s", record->rule_id);
+  /* Another one that is asked for is refused. */
+  if (!op->has_on_lost) op->on_lost = record->on_lost_console;
+}
+
 void svc_contain_sensor(struct tlx_call *call, const ProtobufCMessage *message) {
   const Telovix__V1__ContainSensorRequest *request = (const void *)message;
   const struct settings *settings = &console_of(call)->settings;
@@ -139,8 +151,7 @@ void svc_contain_sensor(struct tlx_call *call, const ProtobufCMessage *message) 
   op->on_lost =
       op->has_on_lost ? (uint32_t)request->on_lost_console : settings->containment_on_lost;
   op->rule.force = request->force;
-  if (tlx_id_make("rule_", op->rule.rule_id, sizeof op->rule.rule_id) != 0 ||
-      make_policy(op, op->rule.rule_id, request->force) != 0) {
+  if (tlx_id_make("rule_", op->rule.rule_id, sizeof op->rule.rule_id) != 0) {
     drop_op(call, op);
     return;
   }
@@ -149,6 +160,17 @@ void svc_contain_sensor(struct tlx_call *call, const ProtobufCMessage *message) 
     return;
   }
   if (!take_sensor(call, txn, op, &sensor)) return;
+  const Telovix__Store__V1__RuleRecord *record =
+      sensor ? tlx_rule_find_containment(txn, sensor->sensor_id, false) : NULL;
+  if (!svc_read_ok(call, txn)) {
+    op_rule_free(&op->rule);
+    return;
+  }
+  if (record) take_there(op, record);
+  if (make_policy(op, op->rule.rule_id, op->rule.force || (record && record->forced)) != 0) {
+    drop_op(call, op);
+    return;
+  }
   svc_rule_submit(call, &op->rule, op_contain_run, "sensor_contained", sizeof *op, request->reason,
                   request->request_id);
 }

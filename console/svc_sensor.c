@@ -244,6 +244,7 @@ static void remember(struct console *console, const struct op_report *op) {
   if (!live) return;
   struct live_engine *engine = &live->engine;
   engine->n_tamper_audits += op->n_tamper_audits;
+  live_verified(live, op->seen.boot_id, op->seen.boot_ns, op->verified_boot_ns);
   if (op->is_first_use) live_serial_used(console->live, live);
   if (op->n_changed_rules) engine->is_complete = false; /* to be looked at again */
   if (!op->has_in_force) return;
@@ -277,7 +278,7 @@ static void reported(struct op *base) {
      */
     tell_watchers(console, op);
     if (op->first_seen || op->n_changed || op->n_changed_rules || op->has_hazards ||
-        op->is_armed_again || op->n_events_stored || op->has_renewal_error)
+        op->is_armed_again || op->n_events_stored || op->has_renewal_error || op->verified_boot_ns)
       watch_sensor_changed(console->watch, op->sensor_id);
   } else {
     svc_fail_status(call, &base->status);
@@ -303,6 +304,7 @@ static void submit_report(struct tlx_call *call, const Telovix__V1__HeartbeatReq
     return;
   }
   snprintf(op->sensor_id, sizeof op->sensor_id, "%s", live->sensor_id);
+  if (request->engine_beat) op->verified_boot_ns = request->engine_beat->verified_boot_ns;
   op->first_seen = durable->first_seen;
   op->deliver = durable->has_queued;
   op->is_armed_again = durable->is_armed_again;

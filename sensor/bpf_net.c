@@ -300,14 +300,42 @@ int bpf_net_hook_attach(struct bpf_net *net, enum bpf_net_prog prog, char why[24
   return 0;
 }
 
+bool bpf_net_is_final(int err) {
+  enum { KERNEL_ENOTSUPP = 524 }; /* include/linux/errno.h: never meant to reach user space */
+  switch (-err) {
+  case EPERM:
+  case EACCES:
+  case EINVAL:
+  case EOPNOTSUPP:
+  case KERNEL_ENOTSUPP:
+  case ENOSYS:
+  case ESRCH:
+  case ENOENT:
+  case E2BIG:
+  case EIO:
+    return true;
+  default:
+    return false;
+  }
+}
+
+void bpf_net_layer_lost(struct bpf_net *net, enum bpf_net_layer layer, bool may_come) {
+  net->layers &= ~(1u << layer);
+  net->may_come &= ~(1u << layer);
+  if (may_come) net->may_come |= 1u << layer;
+}
+
 static int attach_layer(struct bpf_net *net, enum bpf_net_layer layer, enum bpf_net_prog first,
                         enum bpf_net_prog last) {
   char *why = net->layer_why[layer];
   int err = load_layer(net, first, last, why);
+  bool is_loaded = !err;
   for (unsigned i = first; i <= last && !err; i++)
     err = bpf_net_hook_attach(net, i, why);
   if (err) {
-    net->layers &= ~(1u << layer);
+    /* What could be loaded is refused by another's program, which may go. */
+    bool is_barred = is_loaded && err == -EPERM;
+    bpf_net_layer_lost(net, layer, is_barred || !bpf_net_is_final(err));
     return err;
   }
   net->layers |= 1u << layer;
@@ -331,6 +359,26 @@ static int pin_maps(struct bpf_net *net, char why[240]) {
   return err;
 }
 
+static void attach_connect(struct bpf_net *net) {
+  (void)attach_layer(net, BPF_NET_LAYER_CONNECT, BPF_NET_PROG_CONNECT4, BPF_NET_PROG_SENDMSG6);
+}
+
+static void attach_options(struct bpf_net *net) {
+  (void)attach_layer(net, BPF_NET_LAYER_OPTIONS, BPF_NET_PROG_SETSOCKOPT, BPF_NET_PROG_SETSOCKOPT);
+}
+
+static void attach_tc(struct bpf_net *net) {
+  char *why = net->layer_why[BPF_NET_LAYER_TC];
+  int err = bpf_net_tc_load(net, why);
+  if (err) {
+    bpf_net_layer_lost(net, BPF_NET_LAYER_TC, !bpf_net_is_final(err));
+    return;
+  }
+  net->layers |= 1u << BPF_NET_LAYER_TC;
+  net->has_tcx = bpf_tcx_is_there();
+  *why = '\0';
+}
+
 int bpf_net_attach(struct bpf_net *net, char why[240]) {
   if (net->maps[BPF_NET_MAP_CFGS].fd < 0) return -EBADF;
   int err = net->has_former ? 0 : pin_maps(net, why);
@@ -340,22 +388,28 @@ int bpf_net_attach(struct bpf_net *net, char why[240]) {
     snprintf(why, 240, "%s", net->layer_why[BPF_NET_LAYER_CGROUP_SKB]);
     return err;
   }
-  (void)attach_layer(net, BPF_NET_LAYER_CONNECT, BPF_NET_PROG_CONNECT4, BPF_NET_PROG_SENDMSG6);
-  (void)attach_layer(net, BPF_NET_LAYER_OPTIONS, BPF_NET_PROG_SETSOCKOPT, BPF_NET_PROG_SETSOCKOPT);
-  net->layers &= ~(1u << BPF_NET_LAYER_TC);
-  if (!net->whole_host) {
+  attach_connect(net);
+  attach_options(net);
+  if (net->whole_host)
+    attach_tc(net);
+  else
     snprintf(net->layer_why[BPF_NET_LAYER_TC], 240,
              "devices belong to the whole host, not to a trial's cgroup");
-  } else if (bpf_net_tc_load(net, net->layer_why[BPF_NET_LAYER_TC]) == 0) {
-    net->layers |= 1u << BPF_NET_LAYER_TC;
-    net->has_tcx = bpf_tcx_is_there();
-    *net->layer_why[BPF_NET_LAYER_TC] = '\0';
-  }
   bpf_net_own_attach(net);
   net->is_attached = true;
   if (net->has_former) return bpf_net_succeed(net);
   if (net->layers & 1u << BPF_NET_LAYER_TC) bpf_net_devices_adopt(net);
   return 0;
+}
+
+void bpf_net_retry(struct bpf_net *net) {
+  uint32_t again = net->is_attached ? net->may_come & ~net->layers : 0;
+  if (again >> BPF_NET_LAYER_CONNECT & 1) attach_connect(net);
+  if (again >> BPF_NET_LAYER_OPTIONS & 1) attach_options(net);
+  if (again >> BPF_NET_LAYER_OWN & 1) bpf_net_own_attach(net);
+  if (!(again >> BPF_NET_LAYER_TC & 1)) return;
+  attach_tc(net);
+  if ((net->layers & 1u << BPF_NET_LAYER_TC) && !net->has_former) bpf_net_devices_adopt(net);
 }
 
 int bpf_net_succeed(struct bpf_net *net) {
@@ -406,7 +460,7 @@ int bpf_net_remove(struct bpf_net *net) {
   bpf_net_close_fd(&net->cfg_fd);
   net->maps_pinned = net->has_former = net->is_attached = net->is_published = net->knows_local =
       false;
-  net->layers = 0;
+  net->layers = net->may_come = 0;
   if (rmdir(net->folder) == 0) (void)rmdir(net->pin_folder);
   return first;
 }

@@ -54,6 +54,9 @@ void bpf_net_close(struct bpf_net *net);
  * new links beside or in the place of those of a former process (bpf_link_update), pinned. Programs
  * do nothing until a configuration says so. */
 int bpf_net_attach(struct bpf_net *net, char why[240]);
+/* Tries again each missing layer whose last error may pass (no memory, no descriptors, another's
+ * program that lets none beside it), and none that this kernel or the process's rights refuse. */
+void bpf_net_retry(struct bpf_net *net);
 /* Which layers are attached, as bits; |why| of a missing one (static or owned by |net|). */
 uint32_t bpf_net_layers(const struct bpf_net *net);
 const char *bpf_net_layer_why(const struct bpf_net *net, enum bpf_net_layer layer);
@@ -68,6 +71,9 @@ int bpf_net_remove(struct bpf_net *net);
  * bpf_net_publish), another negative errno: it
  * may be attached one way and is to be counted as not covered. */
 int bpf_net_link_add(struct bpf_net *net, uint32_t ifindex, char why[240]);
+/* Repairs and notes what is not as it was made on a device that has our programs; 0 also for one that
+ * has none. As bpf_net_verify does it, so that bpf_net_link_add mends nothing without a word. */
+int bpf_net_link_check(struct bpf_net *net, uint32_t ifindex, struct bpf_tampers *tampers);
 /* Forgets a device that is gone. */
 void bpf_net_link_gone(struct bpf_net *net, uint32_t ifindex);
 

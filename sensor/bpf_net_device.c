@@ -277,6 +277,23 @@ static int check_clsact(struct bpf_net *net, struct bpf_net_device *device, unsi
   return note(device, in, to_front(net, device, in), "another filter stood before it", tampers);
 }
 
+/* A direction that never got its program is no drift: bpf_net_link_add tries it again. */
+static int check(struct bpf_net *net, struct bpf_net_device *device, struct bpf_tampers *tampers) {
+  int first = 0;
+  for (unsigned in = 0; in < 2; in++) {
+    if (!device->prog_id[in]) continue;
+    int err =
+        net->has_tcx ? check_tcx(net, device, in, tampers) : check_clsact(net, device, in, tampers);
+    if (!first) first = err;
+  }
+  return first;
+}
+
+int bpf_net_link_check(struct bpf_net *net, uint32_t ifindex, struct bpf_tampers *tampers) {
+  struct bpf_net_device *device = find(net, ifindex);
+  return device && exists(ifindex) ? check(net, device, tampers) : 0;
+}
+
 int bpf_net_devices_verify(struct bpf_net *net, struct bpf_tampers *tampers) {
   int first = 0;
   for (unsigned i = 0; i < net->n_devices;) {
@@ -285,11 +302,8 @@ int bpf_net_devices_verify(struct bpf_net *net, struct bpf_tampers *tampers) {
       bpf_net_link_gone(net, device->ifindex);
       continue;
     }
-    for (unsigned in = 0; in < 2; in++) {
-      int err = net->has_tcx ? check_tcx(net, device, in, tampers)
-                             : check_clsact(net, device, in, tampers);
-      if (!first) first = err;
-    }
+    int err = check(net, device, tampers);
+    if (!first) first = err;
     i++;
   }
   return first;

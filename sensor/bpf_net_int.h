@@ -45,6 +45,7 @@ struct bpf_net {
   struct bpf_net_hook hooks[BPF_NET_CGROUP_PROGS];
   struct bpf_net_hook tc[BPF_NET_PROG_COUNT - BPF_NET_CGROUP_PROGS]; /* programs only */
   uint32_t layers;
+  uint32_t may_come; /* missing layers that are worth another try */
   char layer_why[BPF_NET_LAYER_COUNT][240];
   bool has_tcx;
   struct bpf_net_own **own; /* the owner's, or |its_own|; *own NULL = not loaded */
@@ -73,6 +74,12 @@ static inline struct bpf_net_hook *bpf_net_hook_of(struct bpf_net *net, unsigned
 }
 /* Closes what is open and leaves -1. */
 void bpf_net_close_fd(int *fd);
+/* Whether |err|, of loading or trying a program, is what this kernel or the process's rights will
+ * always answer: EPERM, EACCES (also the verifier), EINVAL, EOPNOTSUPP, ENOTSUPP, ENOSYS, ESRCH and
+ * ENOENT (a type or a function is missing), E2BIG (the verifier's limit), EIO (it does nothing). */
+bool bpf_net_is_final(int err);
+/* Notes that |layer| is missing, and whether it is worth another try. */
+void bpf_net_layer_lost(struct bpf_net *net, enum bpf_net_layer layer, bool may_come);
 /* Loads the programs of devices anew. */
 int bpf_net_tc_load(struct bpf_net *net, char why[240]);
 /* Takes over from the links of a former process, if ours are attached and a configuration is

@@ -83,17 +83,20 @@ int bpf_net_verify(struct bpf_net *net, struct bpf_tampers *tampers) {
 static void drop_own(struct bpf_net *net, int err) {
   bpf_net_own_close(*net->own);
   *net->own = NULL;
-  net->layers &= ~(1u << BPF_NET_LAYER_OWN);
+  bpf_net_layer_lost(net, BPF_NET_LAYER_OWN, !bpf_net_is_final(err));
   snprintf(net->layer_why[BPF_NET_LAYER_OWN], sizeof net->layer_why[0],
            "the iterator over marks does not work: %s", tlx_err_text(err));
 }
 
 void bpf_net_own_attach(struct bpf_net *net) {
   char *why = net->layer_why[BPF_NET_LAYER_OWN];
-  net->layers &= ~(1u << BPF_NET_LAYER_OWN);
-  if (!*net->own && bpf_net_own_open(net->btf_path, why, net->own) != 0) return;
+  int err = *net->own ? 0 : bpf_net_own_open(net->btf_path, why, net->own);
+  if (err) {
+    bpf_net_layer_lost(net, BPF_NET_LAYER_OWN, !bpf_net_is_final(err));
+    return;
+  }
   /* A kernel whose iterator tells nothing lacks it, and does not drift for ever. */
-  int err = bpf_net_own_try(*net->own, net->maps[BPF_NET_MAP_OWN].fd);
+  err = bpf_net_own_try(*net->own, net->maps[BPF_NET_MAP_OWN].fd);
   if (err) {
     drop_own(net, err);
     return;

@@ -21,6 +21,9 @@
 /* A contained host is denied something all the time: that goes with a heartbeat now and then. */
 #define NET_EVENT_BEAT_MS 5000u
 #define LIFT_TELL_MS 2000u
+/* A third of the minute after which a containment may go: no answer is not to have asked too late.
+ */
+#define LOST_BEAT_MS 20000u
 
 struct enforcement {
   struct enforcement_options options;
@@ -29,7 +32,7 @@ struct enforcement {
   struct event_queue events;
   struct rule_report report;
   bool unsaved;          /* the set in force is not on disk */
-  uint64_t seen_mono_ms; /* last answered heartbeat */
+  uint64_t seen_mono_ms; /* last heartbeat that the Console answered, whatever it said */
   uv_timer_t lift_timer;
   uint64_t lift_seq; /* event that tells of it; 0 = none waits */
   void (*lift_done)(void *arg, bool was_told, bool is_down);
@@ -322,12 +325,16 @@ bool enforcement_reply(struct enforcement *enforcement, const Telovix__V1__Heart
   enforcement->seen_mono_ms = tlx_mono_ms(enforcement->options.clock);
   lift_acknowledged(enforcement, reply->acknowledged_event_seq);
   if (reply->desired_set) take_set(enforcement, reply->desired_set);
-  if (enforcement->unsaved) state_desired_save_again(enforcement->options.state);
   return more;
 }
 
-void enforcement_retry(struct enforcement *enforcement) {
+void enforcement_retry(struct enforcement *enforcement, bool was_answered) {
   rule_report_retry(&enforcement->report);
+  if (was_answered) enforcement->seen_mono_ms = tlx_mono_ms(enforcement->options.clock);
+}
+
+uint64_t enforcement_beat_max_ms(const struct enforcement *enforcement) {
+  return engine_view(enforcement->engine)->net.goes_when_lost ? LOST_BEAT_MS : 0;
 }
 
 /* ---- status ---- */
@@ -454,6 +461,7 @@ static void on_link(void *arg, struct engine_link *ret_link) {
   struct enforcement *enforcement = arg;
   if (enforcement->options.link) enforcement->options.link(enforcement->options.arg, ret_link);
   ret_link->seen_mono_ms = enforcement->seen_mono_ms;
+  ret_link->is_unsaved = !state_outlives_restart(enforcement->options.state);
 }
 
 static int on_own_socket(void *arg) {

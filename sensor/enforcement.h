@@ -38,8 +38,11 @@ void enforcement_fill(struct enforcement *enforcement, Telovix__V1__HeartbeatReq
                       struct tlx_arena *arena);
 /* What was filled has arrived, and this is the answer. Whether more is to be told at once. */
 bool enforcement_reply(struct enforcement *enforcement, const Telovix__V1__HeartbeatReply *reply);
-/* What was filled may not have arrived. */
-void enforcement_retry(struct enforcement *enforcement);
+/* What was filled may not have arrived. |was_answered|: the Console is there, and said so. */
+void enforcement_retry(struct enforcement *enforcement, bool was_answered);
+/* The longest time between two heartbeats: a containment that goes without a Console asks for it
+ * several times before it does. 0 = any time. */
+uint64_t enforcement_beat_max_ms(const struct enforcement *enforcement);
 /* Whether a containment is wanted: then names cannot be resolved. */
 bool enforcement_is_contained(const struct enforcement *enforcement);
 /* Root on the host takes everything down: kept on disk, told to the Console for at most 2 s, then

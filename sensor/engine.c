@@ -98,8 +98,11 @@ static bool lacks_kernel(const struct rule_result *result) {
 
 static void fill_net(struct engine_net_view *to, const struct core *core) {
   const struct core_net *net = &core->net;
+  const struct core_rule *rule = core_contain_rule(core);
+  bool is_wanted = core_may_contain(core);
   *to = (struct engine_net_view){
-      .is_wanted = core_may_contain(core),
+      .is_wanted = is_wanted,
+      .goes_when_lost = is_wanted && (rule ? rule->contain : &net->published)->release_when_lost,
       .in_force = net->net && net->is_published,
       .layers = net->net ? bpf_net_layers(net->net) : 0,
       .proved_boot_ns = net->proved_boot_ns,
@@ -334,6 +337,8 @@ static void tell_stall(struct engine *engine) {
     struct engine_rule *rule = &engine->rules[engine->shown][i];
     if (rule->result.state != RULE_APPLIED && rule->result.state != RULE_PARTIAL) continue;
     rule_result_set(&rule->result, RULE_REASON_ENGINE_DOWN);
+    /* It needs no pass to hold: nobody may take the host for open. */
+    if (rule->is_containment) rule->result.state = RULE_UNKNOWN;
     snprintf(rule->result.step, sizeof rule->result.step, "%s", view->detail);
     rule->backend = "";
     rule->since_boot_ns = tlx_boot_ns(engine->options.clock);

@@ -46,8 +46,9 @@ struct engine_link {
     uint16_t port;
   } console[ENGINE_CONSOLE_MAX]; /* that are known as numbers */
   unsigned n_console;
-  uint64_t seen_mono_ms; /* last heartbeat that was answered; 0 = none by this process */
+  uint64_t seen_mono_ms; /* last heartbeat that was answered, with whatever; 0 = none yet */
   bool is_refused;       /* the Console answers, and refuses this sensor */
+  bool is_unsaved;       /* what is wanted, or what was taken down, is not on disk */
 };
 
 /* One rule as observed. */
@@ -71,7 +72,8 @@ struct engine_net_view {
   char proof[240];         /* why the last one was not whole; empty = it was */
   uint32_t hazards;        /* bit n = enum hazard n */
   bool knows_hazards;
-  bool was_lost; /* released by itself under the set that is wanted */
+  bool goes_when_lost; /* it is wanted, and its rule releases it for want of a Console */
+  bool was_lost;       /* released by itself under the set that is wanted */
   struct tlx_net_stats stats;
   struct net_sweep_counts {
     unsigned n_spaces, n_destroyed, n_skipped;

@@ -44,11 +44,12 @@ struct core_net {
   bool is_attached, is_published, is_settled;
   struct rule_contain published;
   struct net_sweep_result sweep;
+  uint64_t tried_mono_ms;   /* when what is missing of it was last tried */
   uint32_t link_gaps;       /* found while devices were followed */
   uint32_t aside_gaps;      /* found among sockets that pass by devices, and in other namespaces */
   uint64_t up_mono_ms;      /* since when it is in force, or known to be; 0 = it is not */
   bool has_late_links;      /* devices that get their programs after the configuration */
-  uint64_t proved_boot_ns;  /* last whole proof; 0 = none since it was published */
+  uint64_t proved_boot_ns;  /* begin of the comparison before the last whole proof; 0 = none */
   unsigned n_drifts;        /* passes in a row that found something altered */
   bool wants_again;         /* another pass shall follow at once */
   struct desired_name lost; /* the set under which it was released by itself */

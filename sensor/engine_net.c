@@ -16,6 +16,7 @@
 #include "sensor/host.h"
 #include "sensor/net_addresses.h"
 #include "sensor/net_elsewhere.h"
+#include "sensor/net_kernel.h"
 #include "sensor/net_links.h"
 #include "sensor/net_own.h"
 #include "sensor/net_taps.h"
@@ -30,8 +31,9 @@
 #define USER_TIMEOUT_MS 1000u
 /* Passes that follow at once upon one that found something altered; then every 5 s. */
 #define AGAIN_MAX 5u
+/* What a moment's want left out is tried again every 5 s, not with each change of a device. */
+#define RETRY_MS 4000u
 #define CONTAIN_SLOT 1u
-#define PCI_DRIVERS "/sys/bus/pci/drivers/"
 
 /* ---- what is around ---- */
 
@@ -195,17 +197,6 @@ static void mark_own(struct core *core) {
   if (core->link.fd >= 0) net_own_mark(core->pin_folder, core->link.fd);
 }
 
-static bool has_user_driver(void) {
-  static const char *const drivers[] = {"vfio-pci", "uio_pci_generic", "igb_uio"};
-  for (size_t i = 0; i < sizeof drivers / sizeof *drivers; i++) {
-    char path[128];
-    /* A network card (PCI class 02) that the kernel does not see as a device. */
-    snprintf(path, sizeof path, PCI_DRIVERS "%s", drivers[i]);
-    if (hazards_has_network_card(path)) return true;
-  }
-  return false;
-}
-
 /* Every uplink gets its programs before the configuration names them; what cannot be held is a gap.
  */
 static void follow_links(struct core *core) {
@@ -218,6 +209,8 @@ static void follow_links(struct core *core) {
     /* Also where nothing leaves: it may send on through another device. */
     if (net->links[i].has_xdp) net->link_gaps |= 1u << RULE_GAP_XDP;
     if (!net_link_is_uplink(&net->links[i])) continue;
+    /* What was detached since the comparison is drift, and not a device that is new. */
+    (void)bpf_net_link_check(net->net, net->links[i].index, &core->tampers);
     int err = bpf_net_link_add(net->net, net->links[i].index, why);
     if (err == -ENODEV) continue; /* it went meanwhile */
     if (err == -EAGAIN) {
@@ -230,7 +223,6 @@ static void follow_links(struct core *core) {
       tlx_warn(BPF, "no programs on device %s: %s", net->links[i].name, why);
     }
   }
-  if (has_user_driver()) net->link_gaps |= 1u << RULE_GAP_XDP;
 }
 
 /* What passes by the programs of devices. After the publication, since from then on no socket comes
@@ -238,6 +230,7 @@ static void follow_links(struct core *core) {
 static void look_aside(struct core *core) {
   struct net_taps taps = {.n_listening = 1, .n_bypassing = 1, .may_xdp = true};
   struct net_elsewhere elsewhere;
+  char sender[320] = "";
   uint32_t gaps = 0, before = core->net.aside_gaps;
   core->net.aside_gaps = 0;
   if (!core->whole_host) return;
@@ -248,8 +241,12 @@ static void look_aside(struct core *core) {
   if (taps.may_xdp || elsewhere.has_xdp) gaps |= 1u << RULE_GAP_XDP;
   if (elsewhere.n_ways_out) gaps |= 1u << RULE_GAP_DEVICE_ELSEWHERE;
   if (elsewhere.is_blind) gaps |= 1u << RULE_GAP_NAMESPACE_NOT_ENTERED;
+  if (net_kernel_bypasses("/sys", "/proc", sender, sizeof sender))
+    gaps |= 1u << RULE_GAP_KERNEL_BYPASS;
   core->net.aside_gaps = gaps;
-  if (gaps & ~before)
+  if (gaps & ~before & 1u << RULE_GAP_KERNEL_BYPASS)
+    tlx_warn(RULE, "what passes by: %s sends past all programs", sender);
+  if (gaps & ~before & ~(1u << RULE_GAP_KERNEL_BYPASS))
     tlx_warn(
         RULE,
         "what passes by: %u packet sockets listen, %u may send past devices, XDP %s, %u devices "
@@ -277,11 +274,20 @@ static void sweep(struct core *core, const struct rule_contain *rule) {
              result->n_destroyed, result->n_spaces, result->n_skipped);
 }
 
-static int publish(struct core *core, const struct rule_contain *rule) {
+/* Without a right to do it the next one ends no session either. */
+static bool wants_sweep(const struct net_sweep_result *last) {
+  return last->err && last->err != -EPERM && last->err != -EACCES;
+}
+
+/* |is_due|: what is missing is tried again. */
+static int publish(struct core *core, const struct rule_contain *rule, bool is_due) {
   struct core_net *net = &core->net;
   struct tlx_net_cfg cfg = {
       .mode = rule->mode, .slot = CONTAIN_SLOT, .user_timeout_ms = USER_TIMEOUT_MS};
-  if (net->is_published && rule_contain_equal(rule, &net->published)) return 0;
+  if (net->is_published && rule_contain_equal(rule, &net->published)) {
+    if (is_due && wants_sweep(&net->sweep)) sweep(core, rule);
+    return 0;
+  }
   int err = netns_cookie(&cfg.host_netns_cookie);
   if (!err) err = bpf_net_publish(net->net, &cfg, rule->allow, rule->n_allow);
   if (err) return err;
@@ -297,9 +303,13 @@ static int publish(struct core *core, const struct rule_contain *rule) {
 /* From nothing, or from what is there already, to |rule| in force. */
 static int put_up(struct core *core, const struct rule_contain *rule, char step[240]) {
   struct core_net *net = &core->net;
+  uint64_t now_mono_ms = tlx_mono_ms(core->clock);
+  bool is_due = net->is_attached && now_mono_ms - net->tried_mono_ms >= RETRY_MS;
   int err = open_net(core, step);
   if (!err && !net->is_attached) err = bpf_net_attach(net->net, step);
   if (err) return err;
+  if (is_due) bpf_net_retry(net->net);
+  if (is_due || !net->is_attached) net->tried_mono_ms = now_mono_ms;
   net->is_attached = true;
   mark_own(core);
   err = bpf_net_set_local(net->net, net->local, net->n_local);
@@ -308,7 +318,7 @@ static int put_up(struct core *core, const struct rule_contain *rule, char step[
     return err;
   }
   follow_links(core);
-  err = publish(core, rule);
+  err = publish(core, rule, is_due);
   /* Those of a former process went on until now. */
   if (!err && net->has_late_links) follow_links(core);
   /* Marks of a map that had to be replaced are lost; the new one is pinned by now. */
@@ -332,6 +342,7 @@ static uint32_t gaps_of(const struct core *core) {
   if (!(layers >> BPF_NET_LAYER_CONNECT & 1)) gaps |= 1u << RULE_GAP_SLOW_ERRORS;
   if (net->sweep.lacks_diag || net->sweep.err) gaps |= 1u << RULE_GAP_NO_TCP_DIAG;
   if (net->sweep.n_skipped) gaps |= 1u << RULE_GAP_NAMESPACE_NOT_ENTERED;
+  if (core->link.is_unsaved) gaps |= 1u << RULE_GAP_NOT_SAVED;
   return gaps;
 }
 
@@ -383,7 +394,16 @@ static enum probe_verdict prove(struct core *core, const struct rule_contain *ru
   return probe_judge(&probe, rule->mode, has_connect, net->proof, sizeof net->proof);
 }
 
-/* ---- marks of sockets ---- */
+/* ---- what was altered ---- */
+
+/* |first|: of what was found, among the tampers. */
+static void note_drift(struct core *core, int err, unsigned first, struct rule_result *result) {
+  bool is_altered = core->tampers.n > first;
+  if (is_altered) core->repaired_boot_ns = tlx_boot_ns(core->clock);
+  note_step(result, is_altered ? RULE_REASON_DRIFT : RULE_REASON_STEP_REPEATED, err,
+            is_altered ? core->tampers.list[first].what : "what is in force cannot be compared");
+  core->net.n_drifts++;
+}
 
 /* Whether no socket but ours is let through by its mark, also of those that were marked before this
  * process, or before there was a rule. */
@@ -392,11 +412,10 @@ static bool has_own_marks_only(struct core *core, struct rule_result *result) {
   unsigned n_before = core->tampers.n;
   int err = bpf_net_own_verify(net->net, net_own_has, &core->tampers);
   if (!err && core->tampers.n == n_before) return true;
-  core->repaired_boot_ns = tlx_boot_ns(core->clock);
-  if (result->reason != RULE_REASON_DRIFT) {
-    note_step(result, RULE_REASON_DRIFT, err, "map own_sock");
-    net->n_drifts++;
-  }
+  if (result->reason != RULE_REASON_DRIFT)
+    note_drift(core, err, n_before, result);
+  else if (core->tampers.n > n_before)
+    core->repaired_boot_ns = tlx_boot_ns(core->clock);
   if (!err) return false;
   tlx_error(BPF, "the marks of sockets cannot be verified: %s", tlx_err_text(err));
   net->is_attached = net->is_published = false;
@@ -405,7 +424,8 @@ static bool has_own_marks_only(struct core *core, struct rule_result *result) {
 
 /* ---- the word ---- */
 
-static void conclude(struct core *core, const struct rule_contain *rule,
+/* |seen_boot_ns|: when the comparison before it began, which is all that the proof vouches for. */
+static void conclude(struct core *core, const struct rule_contain *rule, uint64_t seen_boot_ns,
                      struct rule_result *result) {
   struct core_net *net = &core->net;
   result->gaps = gaps_of(core);
@@ -422,7 +442,7 @@ static void conclude(struct core *core, const struct rule_contain *rule,
   }
   switch (verdict) {
   case PROBE_HOLDS:
-    net->proved_boot_ns = tlx_boot_ns(core->clock);
+    net->proved_boot_ns = seen_boot_ns;
     net->n_drifts = 0;
     result->state = result->gaps ? RULE_PARTIAL : RULE_APPLIED;
     return;
@@ -436,9 +456,15 @@ static void conclude(struct core *core, const struct rule_contain *rule,
   /* Attached and published anew in the next pass, whatever our books say. */
   bool was_proved = net->proved_boot_ns != 0;
   tlx_error(RULE, "the containment is not proved, putting it up anew: %s", net->proof);
+  /* What was altered since the comparison is told: afterwards nothing of it is left to be seen. */
+  size_t n_before = core->tampers.n;
+  bpf_net_verify(net->net, &core->tampers);
+  if (core->tampers.n > n_before) core->repaired_boot_ns = tlx_boot_ns(core->clock);
   net->is_attached = net->is_published = false;
   net->n_drifts++;
-  note_step(result, was_proved ? RULE_REASON_DRIFT : RULE_REASON_NOT_PROVED, 0, net->proof);
+  enum rule_reason reason = was_proved ? RULE_REASON_DRIFT : RULE_REASON_NOT_PROVED;
+  /* That it could not be tried says nothing of what is in force. */
+  note_step(result, verdict == PROBE_FAILED ? RULE_REASON_STEP_REPEATED : reason, 0, net->proof);
 }
 
 /* ---- a pass ---- */
@@ -458,12 +484,9 @@ static bool is_as_made(struct core *core, struct rule_result *result) {
   if (!net->is_attached || !net->is_published) return true;
   int err = bpf_net_verify(net->net, &core->tampers);
   if (!err && core->tampers.n == n_before) return true;
-  core->repaired_boot_ns = tlx_boot_ns(core->clock);
-  note_step(result, RULE_REASON_DRIFT, err,
-            core->tampers.n > n_before ? core->tampers.list[n_before].what : tlx_err_text(err));
+  note_drift(core, err, n_before, result);
   if (err) net->is_attached = net->is_published = false;
   if (err == -EPERM) set_aside(net);
-  net->n_drifts++;
   return false;
 }
 
@@ -492,6 +515,19 @@ static void release_by_itself(struct core *core, struct rule_result *result) {
   rule_result_set(result, RULE_REASON_LOST_CONSOLE);
 }
 
+/* By us, or by a former process. */
+static bool holds_something(const struct core_net *net) {
+  return net->up_mono_ms || net->was_found;
+}
+
+/* A host that is cut off is not called open because one pass could not do its work. */
+static void note_failure(const struct core_net *net, int err, const char *step,
+                         struct rule_result *result) {
+  bool is_denied = err == -EPERM || err == -EACCES || err == -EOPNOTSUPP;
+  enum rule_reason reason = is_denied ? RULE_REASON_NO_ENFORCEMENT : RULE_REASON_STEP_FAILED;
+  note_step(result, holds_something(net) ? RULE_REASON_STEP_REPEATED : reason, err, step);
+}
+
 static void hold(struct core *core, const struct rule_contain *rule, struct rule_result *result) {
   struct core_net *net = &core->net;
   char step[240] = "";
@@ -507,7 +543,7 @@ static void hold(struct core *core, const struct rule_contain *rule, struct rule
   /* Two sensors with the same pins would undo each other's containment. */
   int err = bpf_pin_lock(core->pin_folder, step, &core->lock_fd);
   if (err == TLX_E_LOCKED) {
-    note_step(result, RULE_REASON_STEP_FAILED, err, step);
+    note_failure(net, err, step, result);
     return;
   }
   /* Before the comparison: programs on a device that went are not missing. */
@@ -518,29 +554,37 @@ static void hold(struct core *core, const struct rule_contain *rule, struct rule
   unsigned n_before = core->tampers.n;
   bool was_made = is_as_made(core, result), is_aside = !was_made && !net->net;
   bool goes_on = net->is_published;
+  unsigned n_compared = core->tampers.n;
   if (!err) err = put_up(core, rule, step);
   /* The successor has none of it. */
   for (unsigned i = n_before; is_aside && !err && i < core->tampers.n; i++)
     core->tampers.list[i].repaired = true;
   if (err) {
-    bool is_denied = err == -EPERM || err == -EACCES || err == -EOPNOTSUPP;
-    bool holds_something = net->up_mono_ms || net->was_found;
-    note_step(result,
-              is_denied && !holds_something ? RULE_REASON_NO_ENFORCEMENT : RULE_REASON_STEP_FAILED,
-              err, step);
+    note_failure(net, err, step, result);
     tlx_error(RULE, "the containment cannot be put in force: %s: %s", step, tlx_err_text(err));
-    net->proved_boot_ns = 0;
     /* Whatever is half made goes, unless it holds something: what a former process left does. */
-    if (!holds_something) net->is_settled = core_net_remove(core);
+    if (!holds_something(net)) net->is_settled = core_net_remove(core);
     return;
   }
   net->is_settled = true;
+  if (core->tampers.n > n_compared && was_made) {
+    was_made = false;
+    note_drift(core, 0, n_compared, result);
+  }
+  /* Of this pass too: what it made, and what was altered while it looked around. Nothing is made
+   * from here on. */
+  uint64_t seen_boot_ns = tlx_boot_ns(core->clock);
+  if (was_made && !is_as_made(core, result)) {
+    was_made = false;
+    goes_on = true;
+  }
+  if (!net->net) return;
   /* Also before the first proof. What was opened meanwhile ends, unless the publication has ended
    * it. */
   bool is_clean = has_own_marks_only(core, result);
   if (!is_clean || (!was_made && goes_on)) sweep(core, rule);
   if (was_made && is_clean)
-    conclude(core, rule, result);
+    conclude(core, rule, seen_boot_ns, result);
   else
     result->gaps = gaps_of(core);
 }

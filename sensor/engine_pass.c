@@ -310,12 +310,13 @@ static void set_aside(struct core *core) {
  * this pass. */
 static bool verify(struct core *core, unsigned n_others) {
   char why[240] = "";
+  uint64_t seen_boot_ns = tlx_boot_ns(core->clock);
   int err = bpf_object_verify(core->object, &core->tampers);
   if (!err) err = bpf_maps_verify(core->object, core->image, core->n_image, &core->tampers);
   bool stopped = canary_is_stopped(core, why, sizeof why);
   if (core->tampers.n) core->repaired_boot_ns = tlx_boot_ns(core->clock);
   if (!err && stopped) {
-    core->verified_boot_ns = tlx_boot_ns(core->clock);
+    core->verified_boot_ns = seen_boot_ns;
     /* All is as it should be now: also what the first try of this pass could not mend. */
     for (unsigned i = n_others; i < core->tampers.n; i++)
       core->tampers.list[i].repaired = true;

@@ -7,14 +7,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/bytes.h"
 #include "common/cleanup.h"
 #include "common/file.h"
 #include "sensor/net_addresses.h"
 
-#define CONSOLE_COMM "telovix-console" /* 15 characters: a comm holds it whole */
-#define LAYERS_MAX 8                   /* of disks or of devices, one above the other */
+#define CONSOLE_NAME "telovix-console"
+#define DELETED " (deleted)"
+#define LAYERS_MAX 8 /* of disks or of devices, one above the other */
 
 static const struct {
   const char *word, *text;
@@ -94,16 +97,55 @@ static bool has_network_root(const struct hazards_options *options) {
 
 /* ---- the Console ---- */
 
+static bool is_roots(const struct stat *st) {
+  return st->st_uid == geteuid() && !(st->st_mode & S_IWOTH); /* which the sensor is */
+}
+
+/* Whether all its user ids are root's; of a user namespace, root is somebody else here. */
+static bool runs_as_root(const char *process) {
+  struct tlx_buf status TLX_CLEANUP(tlx_buf_done) = {0};
+  char path[PATH_MAX];
+  static const char line[] = "\nUid:\t0\t0\t0\t0\n";
+  snprintf(path, sizeof path, "%s/status", process);
+  return tlx_file_read(path, 65536, &status) == 0 &&
+         memmem(status.data, status.len, line, strlen(line));
+}
+
+/* A name alone anybody can take. Its program stands where it says on this host, and it or the
+ * process is root's: neither another user nor a container makes that up. */
+static bool is_console(const char *process) {
+  char link[PATH_MAX], path[PATH_MAX];
+  struct stat runs, file, folder;
+  snprintf(link, sizeof link, "%s/exe", process);
+  ssize_t len = readlink(link, path, sizeof path - 1);
+  if (len <= 0) return false;
+  path[len] = '\0';
+  /* After an upgrade another one stands there. */
+  char *deleted = strstr(path, CONSOLE_NAME DELETED);
+  if (deleted && !deleted[sizeof CONSOLE_NAME DELETED - 1])
+    deleted[sizeof CONSOLE_NAME - 1] = '\0';
+  else
+    deleted = NULL;
+  char *slash = strrchr(path, '/');
+  if (!slash || strcmp(slash + 1, CONSOLE_NAME) != 0 || stat(link, &runs) != 0 ||
+      lstat(path, &file) != 0 || !S_ISREG(file.st_mode))
+    return false;
+  if (deleted ? runs.st_nlink != 0 : runs.st_dev != file.st_dev || runs.st_ino != file.st_ino)
+    return false;
+  if (runs_as_root(process)) return true;
+  slash[slash == path] = '\0';
+  /* The folder, for where hard links to files of others are allowed. */
+  return is_roots(&runs) && is_roots(&file) && stat(path, &folder) == 0 && is_roots(&folder);
+}
+
 static bool console_runs(const char *proc) {
   DIR *entries = opendir(proc);
   bool runs = false;
   for (struct dirent *entry; entries && !runs && (entry = readdir(entries));) {
-    struct tlx_buf comm TLX_CLEANUP(tlx_buf_done) = {0};
     char path[PATH_MAX];
     if (!isdigit((unsigned char)*entry->d_name)) continue;
-    snprintf(path, sizeof path, "%s/%.16s/comm", proc, entry->d_name);
-    if (tlx_file_read(path, 64, &comm) != 0) continue;
-    runs = comm.len == sizeof CONSOLE_COMM && memcmp(comm.data, CONSOLE_COMM "\n", comm.len) == 0;
+    snprintf(path, sizeof path, "%s/%.16s", proc, entry->d_name);
+    runs = is_console(path);
   }
   if (entries) closedir(entries);
   return runs;
@@ -161,22 +203,5 @@ uint32_t hazards_find(const struct hazards_options *options) {
   if (console_is_local(options) || console_runs(options->proc)) found |= 1u << HAZARD_CONSOLE_HOST;
   if (has_network_root(options)) found |= 1u << HAZARD_NETWORK_ROOT;
   if (uplink_is_tunnel(options)) found |= 1u << HAZARD_UPLINK_TUNNEL;
-  return found;
-}
-
-/* ---- network cards that the kernel does not drive ---- */
-
-bool hazards_has_network_card(const char *folder) {
-  DIR *entries = opendir(folder);
-  bool found = false;
-  for (struct dirent *entry; entries && !found && (entry = readdir(entries));) {
-    struct tlx_buf class TLX_CLEANUP(tlx_buf_done) = {0};
-    char *path TLX_AUTOFREE = NULL;
-    if (!strchr(entry->d_name, ':') || asprintf(&path, "%s/%s/class", folder, entry->d_name) < 0)
-      continue;
-    found = tlx_file_read(path, 64, &class) == 0 && class.len >= 4 &&
-            memcmp(class.data, "0x02", 4) == 0;
-  }
-  if (entries) closedir(entries);
   return found;
 }

@@ -47,6 +47,3 @@ bool hazards_root_parse(const char *line, bool *ret_is_network, char *device, si
 /* Whether the path of a block device in sysfs belongs to a disk that is reached over the network:
  * iSCSI, NBD, RBD, AoE, NVMe over fabrics. Pure. */
 bool hazards_block_is_network(const char *path);
-/* Whether a PCI driver's folder in sysfs holds a network card (class 02): one that a driver in user
- * space has taken passes by the kernel. */
-bool hazards_has_network_card(const char *folder);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -17,17 +18,19 @@
 #include "sensor/net_addresses.h"
 #include "sensor/net_own.h"
 
-enum { SOCKET_OWN, SOCKET_TCP, SOCKET_UDP, SOCKET_COUNT };
+enum { SOCKET_OWN, SOCKET_TCP, SOCKET_UDP, SOCKET_PACKET, SOCKET_PACKET_TCP, SOCKET_COUNT };
 #define N_SOCKETS (2 * SOCKET_COUNT)
 #define CHILD_LIMIT_MS 2000
 #define PORT_DISCARD 9
+#define NEIGHBOURS_MAX 16u
 
 /* ---- sockets ---- */
 
 static void make_sockets(int fds[N_SOCKETS]) {
   static const int domains[] = {AF_INET, AF_INET6};
   for (int i = 0; i < N_SOCKETS; i++) {
-    int type = i % SOCKET_COUNT == SOCKET_UDP ? SOCK_DGRAM : SOCK_STREAM;
+    int which = i % SOCKET_COUNT;
+    int type = which == SOCKET_UDP || which == SOCKET_PACKET ? SOCK_DGRAM : SOCK_STREAM;
     fds[i] = socket(domains[i / SOCKET_COUNT], type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fds[i] < 0) fds[i] = -errno;
   }
@@ -104,18 +107,28 @@ static struct probe_shot shot_of(int err) {
   return shot;
 }
 
-static struct probe_shot shoot_tcp(int fd, const uint8_t address[16], uint16_t port) {
+/* PROBE_SILENT with -EINPROGRESS: nothing came back yet. */
+static struct probe_shot start_tcp(int fd, const uint8_t address[16], uint16_t port) {
   struct sockaddr_storage to;
-  struct pollfd item = {.fd = fd, .events = POLLOUT};
   socklen_t len;
-  int error = 0;
   net_address_to(address, port, &to, &len);
   if (connect(fd, (struct sockaddr *)&to, len) == 0) return shot_of(0);
-  if (errno != EINPROGRESS) return shot_of(-errno);
-  int n = poll(&item, 1, PROBE_LIMIT_MS);
-  if (n <= 0) return shot_of(n < 0 ? -errno : -ETIMEDOUT);
-  len = sizeof error;
+  if (errno == EINPROGRESS) return (struct probe_shot){.outcome = PROBE_SILENT, -EINPROGRESS};
+  return shot_of(-errno);
+}
+
+static struct probe_shot end_tcp(int fd) {
+  int error = 0;
+  socklen_t len = sizeof error;
   return shot_of(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 ? -errno : -error);
+}
+
+static struct probe_shot shoot_tcp(int fd, const uint8_t address[16], uint16_t port) {
+  struct pollfd item = {.fd = fd, .events = POLLOUT};
+  struct probe_shot shot = start_tcp(fd, address, port);
+  if (shot.err != -EINPROGRESS) return shot;
+  int n = poll(&item, 1, PROBE_LIMIT_MS);
+  return n > 0 ? end_tcp(fd) : shot_of(n < 0 ? -errno : -ETIMEDOUT);
 }
 
 static struct probe_shot shoot_udp(int fd, const uint8_t address[16], uint16_t port) {
@@ -139,13 +152,14 @@ static int counters(const struct probe_options *options, uint64_t *ret_probes,
 
 /* One shot of a socket that is marked as a probe. Only this worker has such sockets, and one at a
  * time: a counter that grew has counted this one. */
-static int shoot_counted(const struct probe_options *options, int fd, bool is_udp,
+static int shoot_counted(const struct probe_options *options, int fd, uint32_t mark,
+                         struct probe_shot (*shoot)(int, const uint8_t *, uint16_t),
                          const uint8_t address[16], uint16_t port, struct probe_shot *ret_shot) {
   uint64_t before = 0, after = 0, would;
-  int err = bpf_net_mark(options->pin_folder, fd, TLX_SOCK_PROBE);
+  int err = bpf_net_mark(options->pin_folder, fd, mark);
   if (!err) err = counters(options, &before, &would);
   if (err) return err;
-  *ret_shot = is_udp ? shoot_udp(fd, address, port) : shoot_tcp(fd, address, port);
+  *ret_shot = shoot(fd, address, port);
   err = counters(options, &after, &would);
   ret_shot->was_counted = !err && after > before;
   return err;
@@ -174,27 +188,116 @@ bool probe_target(const struct probe_options *options, unsigned family, uint8_t 
   return false;
 }
 
+/* A datagram that the hooks of calls let pass. Where another firewall or a route takes it before
+ * our program sees it, the first packet of a connection goes where the marked one goes too; the
+ * kernel does not say what became of that, but our program counts only what it stops, and does so
+ * within the call. */
+static int shoot_packet(const struct probe_options *options, const int *fds,
+                        const uint8_t address[16], uint16_t port, struct probe_shot *ret_shot) {
+  struct probe_shot tcp = {0};
+  int err = shoot_counted(options, fds[SOCKET_PACKET], TLX_SOCK_PROBE_PACKET, shoot_udp, address,
+                          port, ret_shot);
+  if (err || ret_shot->was_counted || ret_shot->outcome == PROBE_PASSED) return err;
+  err = shoot_counted(options, fds[SOCKET_PACKET_TCP], TLX_SOCK_PROBE_PACKET, start_tcp, address,
+                      port, &tcp);
+  if (err || tcp.outcome == PROBE_NO_ROUTE) return err;
+  if (tcp.was_counted)
+    *ret_shot = (struct probe_shot){PROBE_DENIED, -EPERM, true};
+  else if (tcp.outcome == PROBE_SILENT)
+    *ret_shot = (struct probe_shot){.outcome = PROBE_PASSED};
+  else
+    *ret_shot = tcp;
+  return 0;
+}
+
+/* Where no route leads to the target: on the link there is one to whoever may be beside an address
+ * of this host. What passes there proves nothing. */
+static int shoot_neighbours(const struct probe_options *options, unsigned family, const int *fds,
+                            uint16_t port, struct probe_shot *ret_shot) {
+  static const uint8_t beside[] = {2, 3, 4};
+  unsigned n_tried = 0;
+  for (size_t i = 0; i < options->n_local * sizeof beside && n_tried < NEIGHBOURS_MAX; i++) {
+    struct probe_shot shot;
+    uint8_t address[16];
+    memcpy(address, options->local[i / sizeof beside].bytes, sizeof address);
+    address[15] ^= beside[i % sizeof beside];
+    if (net_address_is_v4(address) != (family == 0) ||
+        rule_contain_mentions(options->rule, address) ||
+        net_address_is_local(address, options->local, options->n_local))
+      continue;
+    n_tried++;
+    int err = shoot_counted(options, fds[SOCKET_PACKET], TLX_SOCK_PROBE_PACKET, shoot_udp, address,
+                            port, &shot);
+    if (err) return err;
+    if (!shot.was_counted) continue;
+    *ret_shot = shot;
+    return 0;
+  }
+  return 0;
+}
+
 static int probe_one(const struct probe_options *options, unsigned family, const int *fds,
                      struct probe_family *ret_family) {
   uint8_t target[16];
   uint16_t port;
   char text[46];
   int err = 0;
-  const struct probe_console *console = &options->console[family];
   if (fds[SOCKET_TCP] < 0) return fds[SOCKET_TCP] == -EAFNOSUPPORT ? 0 : fds[SOCKET_TCP];
   ret_family->exists = true;
   ret_family->has_target = probe_target(options, family, target, &port);
   if (ret_family->has_target) {
     snprintf(ret_family->target, sizeof ret_family->target, "%s port %u",
              net_address_text(target, text), port);
-    err = shoot_counted(options, fds[SOCKET_TCP], false, target, port, &ret_family->tcp);
-    if (!err) err = shoot_counted(options, fds[SOCKET_UDP], true, target, port, &ret_family->udp);
+    err = shoot_counted(options, fds[SOCKET_TCP], TLX_SOCK_PROBE, shoot_tcp, target, port,
+                        &ret_family->tcp);
+    if (!err)
+      err = shoot_counted(options, fds[SOCKET_UDP], TLX_SOCK_PROBE, shoot_udp, target, port,
+                          &ret_family->udp);
+    if (!err) err = shoot_packet(options, fds, target, port, &ret_family->packet);
+    if (!err && ret_family->packet.outcome == PROBE_NO_ROUTE)
+      err = shoot_neighbours(options, family, fds, port, &ret_family->packet);
   }
-  if (err || !console->port) return err;
+  return err;
+}
+
+/* First of all, so that its answer comes while the others are tried. */
+static void start_own(const struct probe_options *options, unsigned family, const int *fds,
+                      struct probe_family *ret_family) {
+  const struct probe_console *console = &options->console[family];
+  if (!console->port || fds[SOCKET_OWN] < 0) return;
   ret_family->has_console = true;
   net_own_mark(options->pin_folder, fds[SOCKET_OWN]);
-  ret_family->own = shoot_tcp(fds[SOCKET_OWN], console->address, console->port);
-  return 0;
+  ret_family->own = start_tcp(fds[SOCKET_OWN], console->address, console->port);
+}
+
+static uint64_t now_ms(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static bool is_answered(const struct probe_shot *own) {
+  return own->outcome == PROBE_PASSED || own->outcome == PROBE_ANSWERED;
+}
+
+void probe_own_wait(const int fds[2], unsigned limit_ms, struct probe *probe) {
+  const uint64_t end_ms = now_ms() + limit_ms;
+  struct pollfd items[2];
+  for (;;) {
+    bool is_over = true;
+    for (unsigned i = 0; i < 2; i++) {
+      const struct probe_shot *own = &probe->families[i].own;
+      bool waits = own->outcome == PROBE_SILENT && own->err == -EINPROGRESS;
+      if (is_answered(own)) return;
+      items[i] = (struct pollfd){.fd = waits ? fds[i] : -1, .events = POLLOUT};
+      is_over &= !waits;
+    }
+    const uint64_t now = now_ms();
+    if (is_over || (poll(items, 2, now < end_ms ? (int)(end_ms - now) : 0) <= 0 && now >= end_ms))
+      return;
+    for (unsigned i = 0; i < 2; i++)
+      if (items[i].revents) probe->families[i].own = end_tcp(fds[i]);
+  }
 }
 
 int probe_run(const struct probe_options *options, struct probe *ret_probe) {
@@ -207,10 +310,14 @@ int probe_run(const struct probe_options *options, struct probe *ret_probe) {
   else
     make_sockets(fds);
   if (err) return err;
+  for (unsigned family = 0; family < 2; family++)
+    start_own(options, family, fds + family * SOCKET_COUNT, &probe.families[family]);
   err = counters(options, &probes, &before);
   for (unsigned family = 0; family < 2 && !err; family++)
     err = probe_one(options, family, fds + family * SOCKET_COUNT, &probe.families[family]);
   if (!err) err = counters(options, &probes, &after);
+  const int own[2] = {fds[SOCKET_OWN], fds[SOCKET_COUNT + SOCKET_OWN]};
+  if (!err) probe_own_wait(own, PROBE_OWN_LIMIT_MS, &probe);
   for (int i = 0; i < N_SOCKETS; i++)
     if (fds[i] >= 0) close(fds[i]);
   if (err) return err;
@@ -252,8 +359,21 @@ static enum probe_verdict judge_family(const struct probe_family *family, bool h
     return PROBE_FAILED;
   }
   enum probe_verdict verdict = judge_shot(family, "TCP", &family->tcp, !has_connect, why, size);
-  return verdict == PROBE_HOLDS ? judge_shot(family, "UDP", &family->udp, false, why, size)
-                                : verdict;
+  if (verdict == PROBE_HOLDS) verdict = judge_shot(family, "UDP", &family->udp, false, why, size);
+  /* A family without a way there is nothing to wonder at; then the other one tells. */
+  if (verdict != PROBE_HOLDS || family->packet.outcome == PROBE_NO_ROUTE) return verdict;
+  if (family->packet.outcome != PROBE_DENIED || family->packet.was_counted)
+    return judge_shot(family, "datagram", &family->packet, false, why, size);
+  snprintf(why, size, "packets to %s were stopped by another program before ours could be tried",
+           family->target);
+  return PROBE_FAILED;
+}
+
+/* The program of packets is the same for both families. */
+static bool has_packet_stopped(const struct probe *probe) {
+  for (unsigned i = 0; i < 2; i++)
+    if (probe->families[i].packet.outcome == PROBE_DENIED) return true;
+  return false;
 }
 
 /* One Console address that answers is enough: a host without IPv6 may have a Console with it. */
@@ -263,10 +383,14 @@ static enum probe_verdict judge_own(const struct probe *probe, char *why, size_t
     const struct probe_family *family = &probe->families[i];
     if (!family->exists || !family->has_console) continue;
     was_tried = true;
-    answered |= family->own.outcome == PROBE_PASSED || family->own.outcome == PROBE_ANSWERED;
+    answered |= is_answered(&family->own);
     if (family->own.outcome != PROBE_DENIED) continue;
     snprintf(why, size, "the sensor's own socket is stopped too");
     return PROBE_CUTS_OWN;
+  }
+  if (answered && !has_packet_stopped(probe)) {
+    snprintf(why, size, "no packet of an unmarked socket could be tried: there is no route");
+    return PROBE_NO_CONSOLE;
   }
   if (answered || (!was_tried && probe->console_is_local)) return PROBE_HOLDS;
   snprintf(why, size,

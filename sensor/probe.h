@@ -10,11 +10,15 @@
 
 /* The differential proof of a containment (spec §5.3): at one moment, to the Console's address and
  * port, a socket with the sensor's mark connects and one without gets the hook's error, and the
- * programs counted that very socket; the same for UDP, for both families. So neither a dead hook
- * nor another firewall nor a dead network is taken for a containment. Worker thread; bounded by
- * PROBE_LIMIT_MS an attempt. */
+ * programs counted that very socket; the same for UDP, for both families. What the hooks of calls
+ * refuse never comes to those of packets, so one more socket passes by the former: the program of
+ * packets must have stopped it. So neither a dead hook nor another firewall nor a dead network is
+ * taken for a containment. Worker thread; bounded by PROBE_LIMIT_MS an unmarked socket, and by
+ * PROBE_OWN_LIMIT_MS for the marked ones together. */
 
 #define PROBE_LIMIT_MS 500
+/* A link by satellite, and one SYN that is lost (RFC 6298: sent again after a second). */
+#define PROBE_OWN_LIMIT_MS 3000
 
 enum probe_outcome {
   PROBE_NOT_TRIED,
@@ -36,7 +40,7 @@ struct probe_family {
   bool has_target;  /* an address that the allow list does not mention */
   bool has_console; /* |own| was tried */
   char target[64];  /* where the unmarked ones went, for people */
-  struct probe_shot own, tcp, udp;
+  struct probe_shot own, tcp, udp, packet;
 };
 struct probe {
   struct probe_family families[2]; /* IPv4, IPv6 */
@@ -73,6 +77,9 @@ int probe_run(const struct probe_options *options, struct probe *ret_probe);
  * layer that gives errors at once is attached; without it a denied TCP socket is silent. Pure. */
 enum probe_verdict probe_judge(const struct probe *probe, uint32_t mode, bool has_connect,
                                char *why, size_t size);
+/* Waits for the connections |fds| of the families in |probe| whose |own| is PROBE_SILENT with
+ * -EINPROGRESS, until one is answered or |limit_ms| are over; tells each that was decided. */
+void probe_own_wait(const int fds[2], unsigned limit_ms, struct probe *probe);
 /* Where the unmarked sockets of a family go: the Console, or the first documentation address that
  * is neither local nor mentioned by the allow list. False: there is none. Pure. */
 bool probe_target(const struct probe_options *options, unsigned family, uint8_t ret_address[16],

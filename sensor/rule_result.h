@@ -29,6 +29,8 @@
   X(NO_ENFORCEMENT, "no_enforcement", 4, "this host allows no enforcement")                        \
   X(ENGINE_DOWN, "engine_down", 5, "what was in force is not proved any more")                     \
   X(STEP_FAILED, "step_failed", 5, "a step failed")                                                \
+  X(STEP_REPEATED, "step_repeated", 6,                                                             \
+    "a step failed and is tried again; what was in force is left as it is")                        \
   X(LIFTED, "lifted", 5, "root on the host took all enforcement down")                             \
   X(BAD_ALLOW, "bad_allow", 4, "an entry of the allow list cannot be read")                        \
   X(ONE_CONTAINMENT, "one_containment", 4, "another containment of this host comes first")         \
@@ -69,13 +71,16 @@ enum rule_reason {
   X(AFTER_BOOT, "after_boot", false,                                                               \
     "after a boot only the file at the path is known, not one moved away before")                  \
   X(TRIAL_SCOPE, "trial_scope", false, "only sockets of the trial scope are held")                 \
+  X(NOT_SAVED, "not_saved", false,                                                                 \
+    "it is not on the disk, which takes no writes: a restart of the host may find it open")        \
   X(PACKET_SOCKET, "packet_socket", true,                                                          \
     "raw frames of packet sockets, which pass below the hooks of sockets")                         \
   X(FORWARDED, "forwarded", true, "traffic that this host forwards for others")                    \
   X(V6_RESET, "v6_reset", true,                                                                    \
     "IPv6 resets in answer to a scan: they carry nothing, but show the host")                      \
-  X(XDP, "xdp", false,                                                                             \
-    "an XDP program or socket, or a driver in user space, passes by the kernel's own way")         \
+  X(XDP, "xdp", false, "an XDP program or socket passes by the kernel's own way")                  \
+  X(KERNEL_BYPASS, "kernel_bypass", false,                                                         \
+    "netconsole, pktgen, RDMA or a driver in user space sends past all programs, or may")          \
   X(PACKET_BYPASS, "packet_bypass", false,                                                         \
     "a packet socket sends past the programs on devices, or may")                                  \
   X(PACKET_LISTEN, "packet_listen", false,                                                         \

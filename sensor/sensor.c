@@ -263,10 +263,14 @@ static uint64_t on_reply(void *arg, const Telovix__V1__HeartbeatReply *reply) {
   return interval_ms;
 }
 
-static void on_failed(void *arg) {
+static void on_failed(void *arg, bool was_answered) {
   struct sensor *sensor = arg;
   heartbeat_retry(&sensor->heartbeat);
-  enforcement_retry(sensor->enforcement);
+  enforcement_retry(sensor->enforcement, was_answered);
+}
+
+static uint64_t on_interval_max(void *arg) {
+  return enforcement_beat_max_ms(((struct sensor *)arg)->enforcement);
 }
 
 /* A restart does not forget it: a revoked sensor never releases itself. */
@@ -304,6 +308,7 @@ static int start_uplink(struct sensor *sensor) {
       .fill = on_fill,
       .reply = on_reply,
       .failed = on_failed,
+      .interval_max_ms = on_interval_max,
       .expired = on_expired,
       .refusal = on_refusal,
       .socket_made = on_socket_made,

@@ -26,6 +26,8 @@
  * held up by ours where both have one. Who dies meanwhile gets the order again, and finds the
  * process gone. */
 #define RESULT_MS 5u
+/* A write that failed is tried again: a disk that was full may have room. */
+#define RETRY_MS 5000u
 
 struct kept {
   struct kept *next;
@@ -38,7 +40,9 @@ struct kept {
 /* One of the files: what memory says, and whether disk says the same. */
 struct saved_file {
   const char *name;
-  bool dirty, writing;
+  bool dirty;
+  bool has_failed;        /* the last write */
+  bool waits;             /* dirty, and not to be tried before the timer */
   struct tlx_buf content; /* being written */
   char *path;
   int err;
@@ -195,16 +199,32 @@ static void finish_close(struct state *state) {
   if (closed) closed(arg);
 }
 
+static void save_within(struct state *state, unsigned file, uint64_t ms);
+
+/* Said once, however often it is tried again; at the end there is one try. One that is dirty again
+ * is written at once anyway. */
+static void note_written(struct state *state, unsigned which, int err) {
+  struct saved_file *file = &state->files[which];
+  bool had_failed = file->has_failed;
+  file->has_failed = err != 0;
+  if (err && (!had_failed || state->closing))
+    tlx_error(CORE, "%s was not written: %s; after a restart it says what it said before",
+              file->path, tlx_err_text(err));
+  if (!err && had_failed) tlx_notice(CORE, "%s is written now", file->path);
+  if (!err || state->closing || file->dirty) return;
+  file->waits = true;
+  save_within(state, which, RETRY_MS);
+}
+
 static void on_written(uv_work_t *work, int status) {
   struct state *state = work->data;
   struct saved_file *file = &state->files[state->working];
   state->is_working = false;
   tlx_buf_done(&file->content);
-  if (file->err)
-    tlx_error(CORE, "%s was not written: %s; after a restart it says what it said before",
-              file->path, tlx_err_text(file->err));
-  /* A newer set that came meanwhile is dirty again, and is told of when it is written. */
-  if (state->working == FILE_DESIRED && !file->dirty && !state->closing && state->desired_saved)
+  bool is_newer = file->dirty;
+  note_written(state, state->working, file->err);
+  /* A newer set that came meanwhile is told of when it is written. */
+  if (state->working == FILE_DESIRED && !is_newer && !state->closing && state->desired_saved)
     state->desired_saved(state->desired_arg, file->err);
   save_next(state);
 }
@@ -213,8 +233,8 @@ static void save_next(struct state *state) {
   if (state->is_working) return;
   for (unsigned i = 0; i < FILE_COUNT; i++) {
     struct saved_file *file = &state->files[i];
-    if (!file->dirty) continue;
-    file->dirty = false;
+    if (!file->dirty || (file->waits && !state->closing)) continue;
+    file->dirty = file->waits = false;
     tlx_buf_init(&file->content, FILE_MAX);
     if (i == FILE_RESULTS)
       take_results(state, &file->content);
@@ -225,7 +245,7 @@ static void save_next(struct state *state) {
     else
       pack_desired(state, &file->content);
     if (file->content.err) {
-      tlx_error(CORE, "%s was not written: %s", file->path, tlx_err_text(file->content.err));
+      note_written(state, i, file->content.err);
       tlx_buf_done(&file->content);
       continue;
     }
@@ -235,17 +255,22 @@ static void save_next(struct state *state) {
     if (uv_queue_work(state->loop, &state->work, do_write, on_written) == 0) return;
     state->is_working = false;
     tlx_buf_done(&file->content);
+    note_written(state, i, -ENOMEM);
   }
   if (state->closing && state->timer_closed) finish_close(state);
 }
 
 static void mark_dirty(struct state *state, unsigned file) {
   state->files[file].dirty = true;
+  state->files[file].waits = false;
   if (!state->closing) save_next(state);
 }
 
 static void on_timer(uv_timer_t *timer) {
-  save_next(timer->data);
+  struct state *state = timer->data;
+  for (unsigned i = 0; i < FILE_COUNT; i++)
+    state->files[i].waits = false;
+  save_next(state);
 }
 
 /* Nothing but time is against writing it: with the next write, or after |ms|. */
@@ -439,6 +464,10 @@ bool state_is_saved(const struct state *state) {
   return !state->is_working;
 }
 
+bool state_outlives_restart(const struct state *state) {
+  return !state->files[FILE_DESIRED].has_failed && !state->files[FILE_RELEASED].has_failed;
+}
+
 /* ---- results ---- */
 
 int state_result_put(struct state *state, const char *order_id, const void *result, size_t len) {
@@ -593,10 +622,6 @@ void state_desired_put(struct state *state, struct desired *desired,
   state->desired_saved = saved;
   state->desired_arg = arg;
   mark_dirty(state, FILE_DESIRED);
-}
-
-void state_desired_save_again(struct state *state) {
-  if (state->desired) mark_dirty(state, FILE_DESIRED);
 }
 
 bool state_desired_is_broken(const struct state *state) {

@@ -12,8 +12,8 @@
 /* What a running sensor keeps on its disk: the rules that it must enforce (file `desired`), ends of
  * orders that the Console has not acknowledged (`results`), what the Console last told
  * (`uplink`), and what was taken down here in spite of the rules (`released`). Memory changes at
- * once; files follow in a worker, whole or not at all, several changes in one write. Loop thread.
- */
+ * once; files follow in a worker, whole or not at all, several changes in one write; a write that
+ * failed is tried again every 5 s. Loop thread. */
 struct state;
 
 #define STATE_ADDRESSES_MAX 16u
@@ -28,6 +28,9 @@ int state_open(const char *folder, uv_loop_t *loop, const struct tlx_clock *cloc
 void state_close(struct state *state, void (*closed)(void *arg), void *arg);
 /* Whether everything that was put is on disk. */
 bool state_is_saved(const struct state *state);
+/* Whether a restart would find what is wanted and what was taken down as they are now: false from a
+ * write of either that failed until one succeeded. */
+bool state_outlives_restart(const struct state *state);
 
 /* ---- results ---- */
 /* Keeps (or replaces) the serialized telovix.v1.KillResult of an order; copied. The file follows
@@ -75,12 +78,10 @@ void state_set_console_time(struct state *state, uint64_t wall_ms);
  * put. */
 const struct desired *state_desired(const struct state *state);
 /* Keeps |desired| (takes it). |saved| is called once it is on disk, with 0, or with the error of a
- * write that failed: never inside this call, and not for a set that a later put replaced before it
- * was written. */
+ * write that failed, and then again after each further try: never inside this call, and not for a
+ * set that a later put replaced before it was written. */
 void state_desired_put(struct state *state, struct desired *desired,
                        void (*saved)(void *arg, int err), void *arg);
-/* Writes it again, after a write that failed. */
-void state_desired_save_again(struct state *state);
 /* Whether there was one that could not be read, and none came since: what it wanted, nobody knows.
  */
 bool state_desired_is_broken(const struct state *state);

@@ -66,9 +66,11 @@ static void on_beat_timer(uv_timer_t *timer) {
 
 /* Within a tenth of the interval, so that a fleet does not beat as one. */
 static void arm_beat(struct uplink *uplink) {
-  uint64_t tenth = uplink->interval_ms / 10;
-  uv_timer_start(&uplink->beat_timer, on_beat_timer,
-                 uplink->interval_ms - tenth + random_below(2 * tenth + 1), 0);
+  uint64_t tenth = uplink->interval_ms / 10, max_ms = 0;
+  uint64_t ms = uplink->interval_ms - tenth + random_below(2 * tenth + 1);
+  if (uplink->options.interval_max_ms)
+    max_ms = uplink->options.interval_max_ms(uplink->options.arg);
+  uv_timer_start(&uplink->beat_timer, on_beat_timer, max_ms && max_ms < ms ? max_ms : ms, 0);
 }
 
 static void on_wake_timer(uv_timer_t *timer) {
@@ -149,7 +151,7 @@ static void on_beat_done(struct tlx_client_call *call, const struct tlx_status *
     if (uplink->beat_again) send_beat(uplink);
     return;
   }
-  uplink->options.failed(uplink->options.arg);
+  uplink->options.failed(uplink->options.arg, tlx_client_call_was_answered(call));
   note_error(uplink, status);
   if (uplink->next_tls) {
     change_tls(uplink);
@@ -186,7 +188,7 @@ static void send_beat(struct uplink *uplink) {
   int err = tlx_client_call_start(&options, &uplink->beat);
   if (err) {
     tlx_error(UPLINK, "heartbeat cannot be sent: %s", tlx_err_text(err));
-    uplink->options.failed(uplink->options.arg);
+    uplink->options.failed(uplink->options.arg, false);
     arm_beat(uplink);
   }
 }

@@ -33,8 +33,11 @@ struct uplink_options {
   /* The request that was filled last was received; |reply| lives for the callback. Returns the
    * interval to the next heartbeat. */
   uint64_t (*reply)(void *arg, const Telovix__V1__HeartbeatReply *reply);
-  /* It was not, or nobody knows. */
-  void (*failed)(void *arg);
+  /* It was not, or nobody knows. |was_answered|: the Console is there all the same, and said so. */
+  void (*failed)(void *arg, bool was_answered);
+  /* The longest that may pass from one heartbeat to the next as things are, whatever the Console
+   * asks for; 0 = any time. Asked after each heartbeat. NULL = any time. */
+  uint64_t (*interval_max_ms)(void *arg);
   /* We are refused because the certificate has ended (may be NULL): a call over uplink_channel may
    * renew it. Comes with each try. */
   void (*expired)(void *arg);

@@ -76,7 +76,9 @@ static __always_inline bool tlx_net_stop(const struct tlx_net_cfg *cfg, __u32 at
     TLX_ADD(totals->denied[at]);
   else
     TLX_ADD(totals->would[at]);
-  if (enforces && mark == TLX_SOCK_PROBE) TLX_ADD(totals->probes);
+  if (enforces && (mark == TLX_SOCK_PROBE ||
+                   (mark == TLX_SOCK_PROBE_PACKET && at == TLX_NET_AT_CGROUP_OUT)))
+    TLX_ADD(totals->probes);
   tlx_net_tell(cfg, at, has_process, p, totals);
   return enforces;
 }

@@ -19,14 +19,17 @@ static __always_inline void tlx_count_failed(__u32 helper) {
   struct tlx_stats *totals = tlx_totals();
   if (totals && helper < TLX_HELPERS) __sync_fetch_and_add(&totals->failed[helper], 1);
 }
+/* The canary is ours: its end is proof, and no execution that was stopped. */
 static __always_inline void tlx_count_hit(__u32 slot, bool acted) {
-  struct tlx_stats *totals = tlx_totals();
-  if (totals) __sync_fetch_and_add(acted ? &totals->acted : &totals->would, 1);
   struct tlx_count *count = bpf_map_lookup_elem(&tlx_count, &slot);
   if (count) __sync_fetch_and_add(acted ? &count->acted : &count->would, 1);
-  if (slot != TLX_SLOT_CANARY) return;
-  __u32 zero = 0;
-  struct tlx_self *self = bpf_map_lookup_elem(&tlx_self, &zero);
-  if (self) __sync_fetch_and_add(&self->proofs, 1);
+  if (slot == TLX_SLOT_CANARY) {
+    __u32 zero = 0;
+    struct tlx_self *self = bpf_map_lookup_elem(&tlx_self, &zero);
+    if (self) __sync_fetch_and_add(&self->proofs, 1);
+    return;
+  }
+  struct tlx_stats *totals = tlx_totals();
+  if (totals) __sync_fetch_and_add(acted ? &totals->acted : &totals->would, 1);
 }
 #endif

@@ -9,7 +9,7 @@
  * - tlx_allow4, tlx_allow6, arrays of maps[2]: LPM tries, one a bank. A bank that is not in use is filled, read back and
  *   frozen before the configuration names it.
  * - tlx_local, hash of struct tlx_net_addr: addresses of the host's own network namespace, kept up to date.
- * - tlx_own_sock, socket storage of __u32: TLX_SOCK_OWN on the sensor's link, TLX_SOCK_PROBE on a socket that proves.
+ * - tlx_own_sock, socket storage of __u32: TLX_SOCK_OWN on the sensor's link, TLX_SOCK_PROBE* on a socket that proves.
  *   The iterator tlx_net_own tells of each as struct tlx_net_mark; what is in its own map tlx_unmark it unmarks instead.
  * - tlx_net_stats, per-CPU array[1] of struct tlx_net_stats.
  * - tlx_net_events, ring buffer of struct tlx_net_event. */
@@ -66,6 +66,7 @@ struct tlx_allow_set {
 
 #define TLX_SOCK_OWN 1u
 #define TLX_SOCK_PROBE 2u
+#define TLX_SOCK_PROBE_PACKET 3u /* no call of it is refused, so that its packets prove the programs of packets */
 
 struct tlx_net_mark {
   __u64 cookie;  /* SO_COOKIE */
@@ -90,7 +91,7 @@ struct tlx_net_stats {
   __u64 denied[TLX_NET_AT_MAX];
   __u64 would[TLX_NET_AT_MAX];
   __u64 own;         /* packets of the sensor's link */
-  __u64 probes;      /* packets and calls of probe sockets that were denied */
+  __u64 probes;      /* packets and calls of probe sockets that were denied; of _PROBE_PACKET those at CGROUP_OUT */
   __u64 events_lost; /* no room in the ring buffer */
   __u64 failed;      /* a helper failed; the packet was denied */
 };

@@ -150,3 +150,7 @@ void tlx_client_call_cancel(struct tlx_client_call *call) {
 bool tlx_client_call_was_sent(const struct tlx_client_call *call) {
   return call->was_sent || (call->stream && tlx_h2_sent(call->stream));
 }
+
+bool tlx_client_call_was_answered(const struct tlx_client_call *call) {
+  return call->has_head;
+}

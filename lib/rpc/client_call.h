@@ -44,3 +44,6 @@ void tlx_client_call_cancel(struct tlx_client_call *call);
 /* True when the request may have reached the server (for "outcome unknown"). Usable inside `done`.
  */
 bool tlx_client_call_was_sent(const struct tlx_client_call *call);
+/* True when the server answered, whatever it said: the status does not tell that from a failure
+ * that was made here. Usable inside `done`. */
+bool tlx_client_call_was_answered(const struct tlx_client_call *call);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <arpa/inet.h>
+#include <bpf/bpf.h>
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <errno.h>
@@ -15,6 +16,7 @@
 
 #include "net_bed.h"
 #include "rpc/pb_scan.h"
+#include "sensor/bpf_net_int.h"
 #include "sensor/bpf_net_own.h"
 #include "sensor/engine_rules.h"
 #include "sensor/net_addresses.h"
@@ -30,7 +32,7 @@
 
 /* ---- what fails when a test wants it ---- */
 
-static bool no_addresses, no_attach, no_own_marks;
+static bool no_addresses, no_attach, no_own_marks, no_sockets, no_publication;
 int __real_net_addresses_read(struct tlx_net_addr **ret_list, size_t *ret_n);
 int __wrap_net_addresses_read(struct tlx_net_addr **ret_list, size_t *ret_n);
 int __wrap_net_addresses_read(struct tlx_net_addr **ret_list, size_t *ret_n) {
@@ -46,6 +48,54 @@ int __real_bpf_net_own_open(const char *btf_path, char why[240], struct bpf_net_
 int __wrap_bpf_net_own_open(const char *btf_path, char why[240], struct bpf_net_own **ret_own);
 int __wrap_bpf_net_own_open(const char *btf_path, char why[240], struct bpf_net_own **ret_own) {
   return no_own_marks ? -EINVAL : __real_bpf_net_own_open(btf_path, why, ret_own);
+}
+
+/* What happens while a pass goes on: after its first comparison, and in its proof. */
+static void (*on_local)(void), (*on_probe)(void);
+int __real_bpf_net_set_local(struct bpf_net *net, const struct tlx_net_addr *list, size_t n);
+int __wrap_bpf_net_set_local(struct bpf_net *net, const struct tlx_net_addr *list, size_t n);
+int __wrap_bpf_net_set_local(struct bpf_net *net, const struct tlx_net_addr *list, size_t n) {
+  if (on_local) on_local();
+  return __real_bpf_net_set_local(net, list, n);
+}
+int __real_probe_run(const struct probe_options *options, struct probe *ret_probe);
+int __wrap_probe_run(const struct probe_options *options, struct probe *ret_probe);
+int __wrap_probe_run(const struct probe_options *options, struct probe *ret_probe) {
+  if (on_probe) on_probe();
+  if (no_sockets) return -EMFILE;
+  return __real_probe_run(options, ret_probe);
+}
+
+int __real_bpf_net_publish(struct bpf_net *net, const struct tlx_net_cfg *cfg,
+                           const struct tlx_allow_entry *allow, size_t n);
+int __wrap_bpf_net_publish(struct bpf_net *net, const struct tlx_net_cfg *cfg,
+                           const struct tlx_allow_entry *allow, size_t n);
+int __wrap_bpf_net_publish(struct bpf_net *net, const struct tlx_net_cfg *cfg,
+                           const struct tlx_allow_entry *allow, size_t n) {
+  return no_publication ? -ENOMEM : __real_bpf_net_publish(net, cfg, allow, n);
+}
+
+/* What a moment's want leaves out. */
+static int no_connect_err, no_sweep_err;
+static unsigned n_loads, n_sweeps;
+int __real_bpf_net_load_progs(enum bpf_net_prog first, enum bpf_net_prog last, const int *map_fds,
+                              const char *btf_path, char why[240], int *ret_fds);
+int __wrap_bpf_net_load_progs(enum bpf_net_prog first, enum bpf_net_prog last, const int *map_fds,
+                              const char *btf_path, char why[240], int *ret_fds);
+int __wrap_bpf_net_load_progs(enum bpf_net_prog first, enum bpf_net_prog last, const int *map_fds,
+                              const char *btf_path, char why[240], int *ret_fds) {
+  n_loads++;
+  return no_connect_err && first == BPF_NET_PROG_CONNECT4
+             ? no_connect_err
+             : __real_bpf_net_load_progs(first, last, map_fds, btf_path, why, ret_fds);
+}
+void __real_net_sweep(const struct net_sweep_options *options, struct net_sweep_result *ret_result);
+void __wrap_net_sweep(const struct net_sweep_options *options, struct net_sweep_result *ret_result);
+void __wrap_net_sweep(const struct net_sweep_options *options,
+                      struct net_sweep_result *ret_result) {
+  n_sweeps++;
+  __real_net_sweep(options, ret_result);
+  if (no_sweep_err) ret_result->err = no_sweep_err;
 }
 
 struct world {
@@ -315,6 +365,99 @@ Test(contain, what_is_altered_is_unknown_and_then_repaired, .fini = end) {
   alter_and_look("the configuration", switch_off);
 }
 
+static void take_a_second(void) {
+  tlx_clock_fake_advance(&world.clock, 1000);
+}
+
+static void detach_connect(void) {
+  on_local = NULL;
+  cr_assert_eq(
+      bpf_link_detach(bpf_net_hook_of(world.core->net.net, BPF_NET_PROG_CONNECT4)->link_fd), 0);
+}
+
+/* What the proof vouches for was compared before it. */
+Test(contain, a_proof_is_as_old_as_its_comparison, .fini = end) {
+  begin();
+  link_to(NET_PEER4);
+  contain(&plain);
+  on_probe = take_a_second;
+  for (unsigned i = 0; i < 2; i++) {
+    uint64_t before_boot_ns = tlx_boot_ns(&world.clock.clock);
+    cr_expect_eq(pass(NULL)->state, RULE_PARTIAL);
+    cr_expect_eq(world.core->net.proved_boot_ns, before_boot_ns);
+  }
+  on_probe = NULL;
+}
+
+Test(contain, what_is_altered_while_a_pass_looks_around_is_no_proof, .fini = end) {
+  begin();
+  link_to(NET_PEER4);
+  cr_assert_eq(contain(&plain)->state, RULE_PARTIAL);
+  on_local = detach_connect;
+  const struct rule_result *result = pass(NULL);
+  cr_expect_eq(result->reason, RULE_REASON_DRIFT, "%s %s", rule_reason_word(result->reason),
+               result->step);
+  cr_expect_eq(world.core->tampers.n, 1);
+  cr_expect(world.core->tampers.list[0].repaired);
+  cr_expect_eq(pass(NULL)->state, RULE_PARTIAL);
+}
+
+/* ---- what a moment's want left out ---- */
+
+/* Without the hooks of calls only a packet that goes out can be stopped: it needs a route. */
+static void begin_with_route(void) {
+  begin();
+  cr_assert(bed_command("ip -6 route add default via " NET_PEER6 " dev h0"));
+  link_to(NET_PEER4);
+}
+
+static const struct rule_result *pass_after(uint64_t ms) {
+  tlx_clock_fake_advance(&world.clock, ms);
+  return pass(NULL);
+}
+
+Test(contain, a_layer_that_had_no_memory_comes_later, .fini = end) {
+  begin_with_route();
+  no_connect_err = -ENOMEM;
+  const struct rule_result *result = contain(&plain);
+  cr_expect_eq(result->state, RULE_PARTIAL, "%s", world.core->net.proof);
+  cr_expect_eq(result->gaps, TRIAL_GAPS | 1u << RULE_GAP_SLOW_ERRORS, "%x", result->gaps);
+  cr_expect_eq(talk(NET_PEER4), -ETIMEDOUT, "held, without an error at once");
+  cr_expect_eq(pass_after(5000)->gaps, TRIAL_GAPS | 1u << RULE_GAP_SLOW_ERRORS);
+  no_connect_err = 0;
+  cr_expect_eq(pass_after(5000)->gaps, TRIAL_GAPS);
+  cr_expect_eq(talk(NET_PEER4), -EPERM);
+  unsigned n = n_loads;
+  cr_expect_eq(pass_after(5000)->state, RULE_PARTIAL);
+  cr_expect_eq(n_loads, n, "nothing is missing");
+}
+
+/* Loading costs too much to do it for nothing every 5 s. */
+Test(contain, a_layer_that_the_kernel_refuses_is_not_tried_again, .fini = end) {
+  begin_with_route();
+  no_connect_err = -EINVAL;
+  cr_expect_eq(contain(&plain)->state, RULE_PARTIAL, "%s", world.core->net.proof);
+  unsigned n = n_loads;
+  cr_expect_eq(pass_after(5000)->gaps, TRIAL_GAPS | 1u << RULE_GAP_SLOW_ERRORS);
+  cr_expect_eq(n_loads, n);
+  no_connect_err = 0;
+}
+
+Test(contain, sessions_that_could_not_be_ended_are_ended_later, .fini = end) {
+  begin();
+  link_to(NET_PEER4);
+  no_sweep_err = -ENOBUFS;
+  cr_expect(contain(&plain)->gaps >> RULE_GAP_NO_TCP_DIAG & 1);
+  cr_expect(pass_after(1000)->gaps >> RULE_GAP_NO_TCP_DIAG & 1);
+  cr_expect_eq(n_sweeps, 1, "not with each change of a device");
+  no_sweep_err = 0;
+  pass_after(5000);
+  cr_expect_eq(world.core->net.sweep.err, 0);
+  cr_expect_eq(n_sweeps, 2);
+  pass_after(5000);
+  cr_expect_eq(n_sweeps, 2);
+}
+
 /* ---- sockets that somebody else marked ---- */
 
 /* As root does by hand: the sensor does not remember it. */
@@ -495,14 +638,8 @@ Test(contain, a_hazard_refuses_it_without_force, .fini = end) {
   cr_assert_eq(unsetenv("TELOVIX_TEST_HAZARDS"), 0);
 }
 
-/* A hook that is dead, or another's refusal, is no containment: with our programs switched off
- * behind our back the proof itself says so, whatever the books say. */
-Test(contain, the_proof_finds_a_dead_hook, .fini = end) {
-  begin();
-  link_to(NET_PEER4);
-  contain(&plain);
-  switch_off();
-  struct probe probe;
+/* The proof alone, without the comparison of programs, links and maps. */
+static void prove(struct probe *ret_probe, enum probe_verdict wanted) {
   struct probe_options options = {.net = world.core->net.net,
                                   .pin_folder = world.core->pin_folder,
                                   .scope_folder = world.core->scope_folder,
@@ -512,10 +649,56 @@ Test(contain, the_proof_finds_a_dead_hook, .fini = end) {
   memcpy(options.console[0].address, world.core->link.console[0].address, 16);
   options.console[0].port = NET_PORT;
   char why[240] = "";
-  cr_assert_eq(probe_run(&options, &probe), 0);
-  cr_expect_eq(probe_judge(&probe, TLX_NET_ENFORCE, true, why, sizeof why), PROBE_LEAKS, "%s", why);
+  cr_assert_eq(probe_run(&options, ret_probe), 0);
+  cr_expect_eq(probe_judge(ret_probe, TLX_NET_ENFORCE, true, why, sizeof why), wanted, "%s", why);
+}
+
+/* A hook that is dead, or another's refusal, is no containment: with our programs switched off
+ * behind our back the proof itself says so, whatever the books say. */
+Test(contain, the_proof_finds_a_dead_hook, .fini = end) {
+  begin();
+  link_to(NET_PEER4);
+  contain(&plain);
+  switch_off();
+  struct probe probe;
+  prove(&probe, PROBE_LEAKS);
   cr_expect_eq(probe.families[0].own.outcome, PROBE_PASSED);
   cr_expect_eq(probe.families[0].tcp.outcome, PROBE_PASSED);
+}
+
+/* The hooks of calls live on and refuse; behind them every packet would pass. */
+Test(contain, the_proof_finds_a_dead_hook_of_packets, .fini = end) {
+  const struct bpf_insn open[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K, .imm = 1},
+                                  {.code = BPF_JMP | BPF_EXIT}};
+  LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_CGROUP_INET_EGRESS);
+  struct probe probe;
+  char path[256];
+  begin();
+  link_to(NET_PEER4);
+  contain(&plain);
+  prove(&probe, PROBE_HOLDS);
+  for (unsigned i = 0; i < 2; i++)
+    cr_expect(probe.families[i].packet.was_counted, "%u: on the link, if nowhere else", i);
+  snprintf(path, sizeof path, "%s/net-1/skb_out", world.bed.bed.pins);
+  int link = bpf_obj_get(path);
+  int prog = bpf_prog_load(BPF_PROG_TYPE_CGROUP_SKB, "open", "GPL", open, 2, &opts);
+  cr_assert(link >= 0 && prog >= 0, "%d %d", link, prog);
+  cr_assert_eq(bpf_link_update(link, prog, NULL), 0, "%s", strerror(errno));
+  prove(&probe, PROBE_LEAKS);
+  cr_expect_eq(probe.families[0].tcp.outcome, PROBE_DENIED);
+  cr_expect_eq(probe.families[0].packet.outcome, PROBE_PASSED);
+  close(link), close(prog);
+}
+
+/* By satellite. */
+Test(contain, a_console_far_away_is_waited_for, .fini = end) {
+  begin();
+  if (!bed_command("tc qdisc add dev h0 root netem delay 700ms 2>/dev/null"))
+    cr_skip_test("this kernel cannot delay packets (sch_netem)");
+  link_to(NET_PEER4);
+  const struct rule_result *result = contain(&plain);
+  cr_expect_eq(result->state, RULE_PARTIAL, "%s %s", rule_reason_word(result->reason),
+               result->step);
 }
 
 /* ---- nothing loosens by accident ---- */
@@ -523,6 +706,30 @@ Test(contain, the_proof_finds_a_dead_hook, .fini = end) {
 static const struct want strange_allow = {.n_rules = 1, .n_allow = 1, .allow = {"sideways:10/8"}},
                          strange_mode = {.n_rules = 1, .has_strange_mode = true},
                          garbage = {.n_rules = 1, .is_garbage = true};
+
+/* A host that is cut off is not called open, nor is a wait for it ended. */
+Test(contain, what_fails_for_a_moment_is_unknown_and_no_failure, .fini = end) {
+  begin();
+  link_to(NET_PEER4);
+  no_attach = true;
+  cr_expect_eq(pass(&plain)->state, RULE_FAILED, "nothing was in force");
+  no_attach = false;
+  cr_assert_eq(contain(&plain)->state, RULE_PARTIAL);
+  bool *const wants[] = {&no_addresses, &no_sockets, &no_publication};
+  struct want want = {.n_rules = 1, .n_allow = 1, .allow = {"out:" NET_PEER6 "/128"}};
+  for (unsigned i = 0; i < 3; i++) {
+    *wants[i] = true;
+    const struct rule_result *result = pass(i == 2 ? &want : NULL);
+    cr_expect_eq(result->state, RULE_UNKNOWN, "%u: %d", i, result->state);
+    cr_expect_eq(result->reason, RULE_REASON_STEP_REPEATED, "%u: %s", i,
+                 rule_reason_word(result->reason));
+    cr_expect_neq(*result->step, '\0', "%u", i);
+    cr_expect_eq(world.core->repaired_boot_ns, 0, "nobody altered anything: %u", i);
+    cr_expect_eq(talk(NET_PEER4), -EPERM);
+    *wants[i] = false;
+    cr_expect_eq(pass(NULL)->state, RULE_PARTIAL, "%u", i);
+  }
+}
 
 /* A successor that cannot go on yet: what it found is not its to take down. */
 Test(contain, what_fails_after_a_restart_leaves_it_in_force, .fini = end) {
@@ -534,8 +741,8 @@ Test(contain, what_fails_after_a_restart_leaves_it_in_force, .fini = end) {
   open_core();
   link_to(NET_PEER4);
   no_addresses = true;
-  cr_expect_eq(pass(&plain)->reason, RULE_REASON_STEP_FAILED);
-  cr_expect_eq(pass(NULL)->reason, RULE_REASON_STEP_FAILED);
+  cr_expect_eq(pass(&plain)->reason, RULE_REASON_STEP_REPEATED);
+  cr_expect_eq(pass(NULL)->reason, RULE_REASON_STEP_REPEATED);
   cr_expect_eq(talk(NET_PEER4), -EPERM, "addresses cannot be read");
   no_addresses = false;
   /* Maps that cannot be adopted, and programs that cannot be loaded beside the former ones. */
@@ -543,7 +750,7 @@ Test(contain, what_fails_after_a_restart_leaves_it_in_force, .fini = end) {
   cr_assert_eq(unlink(path), 0);
   no_attach = true;
   for (unsigned i = 0; i < 2; i++) {
-    cr_expect_eq(pass(NULL)->reason, RULE_REASON_STEP_FAILED);
+    cr_expect_eq(pass(NULL)->reason, RULE_REASON_STEP_REPEATED);
     cr_expect_eq(talk(NET_PEER4), -EPERM, "programs cannot be loaded");
   }
   no_attach = false;
@@ -573,7 +780,7 @@ Test(contain, pins_of_another_version_count, .fini = end) {
   open_core();
   link_to(NET_PEER4);
   no_attach = true;
-  cr_expect_eq(pass(&plain)->reason, RULE_REASON_STEP_FAILED);
+  cr_expect_eq(pass(&plain)->reason, RULE_REASON_STEP_REPEATED);
   cr_expect_eq(access(others, F_OK), 0, "they hold until ours do");
   cr_expect_eq(talk(NET_PEER4), -EPERM);
   no_attach = false;

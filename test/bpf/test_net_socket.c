@@ -138,6 +138,21 @@ Test(net_socket, a_probe_is_denied_and_counted) {
   }
 }
 
+/* It proves the program of packets: no call of it is refused. */
+Test(net_socket, a_probe_of_packets_is_denied_by_their_program_alone) {
+  net_bed_publish(&bed, TLX_NET_ENFORCE, NULL);
+  for (unsigned i = 0; i < 2; i++) {
+    struct tlx_net_stats before = net_bed_stats(&bed);
+    cr_expect_eq(net_talk(&bed, families[i].family, SOCK_DGRAM, families[i].peer, NET_PORT,
+                          TLX_SOCK_PROBE_PACKET),
+                 -EPERM);
+    struct tlx_net_stats after = net_bed_stats(&bed);
+    cr_expect_eq(after.denied[TLX_NET_AT_CONNECT], before.denied[TLX_NET_AT_CONNECT]);
+    cr_expect_eq(after.denied[TLX_NET_AT_CGROUP_OUT] - before.denied[TLX_NET_AT_CGROUP_OUT], 1);
+    cr_expect_eq(after.probes - before.probes, 1);
+  }
+}
+
 Test(net_socket, loopback_and_own_addresses) {
   int fd = listener(7100);
   struct tlx_net_addr local[2] = {address(AF_INET, NET_OWN4), address(AF_INET6, NET_OWN6)};

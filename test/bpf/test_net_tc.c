@@ -331,6 +331,47 @@ Test(net_tc, verification_of_filters) {
   cr_expect(is_held());
 }
 
+Test(net_tc, programs_that_had_no_memory_come_later) {
+  char why[240] = "";
+  add();
+  net_bed_publish(&bed, TLX_NET_ENFORCE, NULL);
+  for (unsigned may_come = 0; may_come < 2; may_come++) {
+    bpf_net_layer_lost(bed.net, BPF_NET_LAYER_TC, may_come);
+    bpf_net_retry(bed.net);
+    cr_expect_eq(bpf_net_link_add(bed.net, DEVICE, why), may_come ? 0 : -EOPNOTSUPP);
+    cr_expect(is_held(), "with the former ones, and with the new");
+  }
+  static const int passing[] = {-ENOMEM, -EAGAIN, -EINTR, -EMFILE, -ENFILE, -ENOSPC, -EBUSY},
+                   final[] = {-EINVAL, -EOPNOTSUPP, -EPERM, -EACCES, -524, -ESRCH, -E2BIG};
+  for (unsigned i = 0; i < 7; i++) {
+    cr_expect_not(bpf_net_is_final(passing[i]), "%d", passing[i]);
+    cr_expect(bpf_net_is_final(final[i]), "%d", final[i]);
+  }
+}
+
+/* Adding it again mends what was detached since the comparison: not without a word. */
+Test(net_tc, what_was_detached_is_told_before_it_is_added_again) {
+  for (unsigned way = 0; way < n_ways(); way++) {
+    struct bpf_tampers tampers = {0};
+    take_way(way);
+    cr_expect_eq(bpf_net_link_check(bed.net, DEVICE, &tampers), 0);
+    cr_expect_eq(tampers.n, 0, "a device that has none");
+    add();
+    net_bed_publish(&bed, TLX_NET_ENFORCE, NULL);
+    cr_expect_eq(bpf_net_link_check(bed.net, DEVICE, &tampers), 0);
+    cr_expect_eq(tampers.n, 0, "nothing was altered");
+    if (bed.net->has_tcx)
+      cr_assert_eq(bpf_link_detach(bed.net->devices[0].link_fd[0]), 0);
+    else
+      cr_assert_eq(bpf_clsact_detach(DEVICE, 0), 0);
+    cr_expect_eq(bpf_net_link_check(bed.net, DEVICE, &tampers), 0);
+    cr_expect_eq(tampers.n, 1);
+    cr_expect(tampers.list[0].repaired);
+    add();
+    cr_expect(is_held());
+  }
+}
+
 /* Somebody stepped before what a former process left: ours are first before anything is proved. */
 Test(net_tc, adopted_programs_are_first) {
   for (unsigned way = 0; way < n_ways(); way++) {

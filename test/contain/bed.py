@@ -486,6 +486,10 @@ class Trial(Bed):
         return self.sensor.output()
 
 
+# A guest has not the memory that the sanitizer holds back by default, and a sensor that lives for an hour fills it.
+GUEST_SANITIZERS = {**SANITIZERS, "ASAN_OPTIONS": f"{SANITIZERS['ASAN_OPTIONS']}:quarantine_size_mb=16"}
+
+
 class Machine(Bed):
     """A guest of test/vm; its sensor has the whole host. `disk`: an image whose file system holds the sensor's state."""
     whole_host = True
@@ -553,7 +557,7 @@ class Machine(Bed):
                               f"{token['caCertHash']} --token {token['token']} --node-name {self.node} --state {self.state}",
                               env=SANITIZERS)
             self.sensor = True
-        self.inside.call("", "start", name="sensor", log=self.sensor_log, env={**SANITIZERS, **(env or {})},
+        self.inside.call("", "start", name="sensor", log=self.sensor_log, env={**GUEST_SANITIZERS, **(env or {})},
                          argv=[f"{program or BUILD / 'sensor/telovix-sensor'}", "run", "--state", self.state, "--bpffs", self.bpffs])
         if wait:
             self.fleet.wait_seen(self.node)

@@ -261,9 +261,13 @@ def others_are_refused(bed, hosts=PEER_DEFAULT):
     mark = bed.mark()
     for host in hosts:
         family = 6 if ":" in host else 4
-        for place in ("host", "c1"):
-            word, _ = bed.call(place, "connect", family=family, address=host, port=PORT, source_port=next(n_source), timeout=10)
-            assert word in (("EPERM",) if place == "host" else ("EPERM", "ETIMEDOUT", "timeout")), (place, host, word)
+        for place in ("host", "c1", "cb", "c2") if bed.has_c2 else ("host", "c1", "cb"):
+            # Of its own network the peer has another address.
+            there = peer_of(place, family) if place == "cb" else host
+            word, _ = bed.call(place, "connect", family=family, address=there, port=PORT, source_port=next(n_source), timeout=10)
+            assert word in (("EPERM",) if place == "host" else ("EPERM", "ETIMEDOUT", "timeout")), (place, there, word)
+            word = bed.call(place, "sendto", family=family, address=there, port=PORT, source_port=next(n_source))
+            assert word == "EPERM", (place, there, word)
     bed.fence()
     assert not bed.leaks(mark), [str(packet) for packet in bed.leaks(mark)]
 
@@ -324,6 +328,7 @@ def forget_neighbours(bed):
 def test_the_link_lives_and_nobody_else_gets_through(free):
     bed = free
     bed.contain()
+    bed.add_c2()
     others_are_refused(bed)
     nobody_speaks_in_the_links_name(bed)
     cut_link(bed)
@@ -682,6 +687,33 @@ def test_packet_sockets_past_the_devices(free):
     wait_for(lambda: "packet_bypass" not in bed.gaps() and bed.containment() == bed.best, "nothing passes by any more")
 
 
+def test_senders_of_the_kernel_are_a_gap(free):
+    """What anybody writes to /dev/kmsg goes to the card itself: no program sees it."""
+    bed = free
+    if not bed.whole_host:
+        pytest.skip("a trial has its gap packet_socket: no module is loaded here")
+    status, _, error = bed.inside.shell("modprobe --dry-run netconsole", check=False)
+    if status:
+        pytest.skip(f"this kernel has no netconsole: {error}")
+    mac = bed.call("peer", "mac", device="peer0")
+    bed.inside.shell(f"modprobe netconsole netconsole=38997@{ADDRESS['host'][0]}/eth0,28997@{PEER_DEFAULT[0]}/{mac}")
+
+    def passes():
+        mark = bed.mark()
+        bed.inside.shell("echo '<0>tlx:8997:of the kernel:' >/dev/kmsg")
+        bed.fence()
+        return any(b"tlx:8997:" in packet.data for packet in bed.passed(mark))
+    try:
+        wait_for(passes, "without a containment")
+        contain_partially(bed)
+        assert bed.gaps() == {"kernel_bypass"}
+        wait_for(passes, "what the gap says")
+    finally:
+        bed.inside.shell("rmmod netconsole")
+    wait_for(lambda: not bed.gaps() and bed.containment() == bed.best, "nothing passes by any more")
+    assert not passes()
+
+
 def test_a_packet_socket_that_listens_is_a_gap(free, flows):
     bed = free
     if not bed.whole_host:
@@ -713,8 +745,16 @@ def test_a_hazard_refuses_without_force(free):
     bed = free
     if not bed.whole_host:
         pytest.skip("a trial has no hazards: test/integration has their words")
-    bed.inside.shell("cp /bin/sleep /tmp/telovix-console")
-    bed.inside.call("", "start", name="console", argv=["/tmp/telovix-console", "3600"], log="/dev/null")
+    bed.inside.shell("mkdir -p /opt/console /tmp/nobody; cp /bin/sleep /opt/console/telovix-console; "
+                     "cp /bin/sleep /tmp/nobody/telovix-console; chown -R nobody /tmp/nobody")
+    # Anybody may call himself so.
+    bed.inside.call("", "start", name="nobody", log="/dev/null",
+                    argv=["setpriv", "--reuid=nobody", "--clear-groups", "/tmp/nobody/telovix-console", "3600"])
+    wait_for(lambda: "nobody" in bed.inside.shell("ps -o user= -C telovix-console || :"), "it runs")
+    bed.contain()
+    bed.release()
+    bed.inside.call("", "signal", name="nobody", number=9)
+    bed.inside.call("", "start", name="console", argv=["/opt/console/telovix-console", "3600"], log="/dev/null")
     try:
         # The Console does not know yet; the host looks before it puts one up.
         result = bed.fleet.ctl("contain", bed.node, "--wait", check=False)

@@ -158,8 +158,7 @@ def test_nothing_to_change(hosts):
     reply = release(hosts, host)
     assert (reply.notice, reply.unchanged, reply.HasField("rule")) == ("sensor is not in containment", "not_contained", False)
     rule = contain(hosts, host, allow=[ENTRY, OTHER_ENTRY]).rule
-    for fields in ({"allow": [OTHER_ENTRY, ENTRY]}, {"allow": [ENTRY, OTHER_ENTRY, ENTRY], "on_lost_console": KEEP},
-                   {"allow": [ENTRY, OTHER_ENTRY], "force": True}):
+    for fields in ({"allow": [OTHER_ENTRY, ENTRY]}, {"allow": [ENTRY, OTHER_ENTRY, ENTRY], "on_lost_console": KEEP}):
         reply = contain(hosts, host, **fields)
         assert (reply.notice, reply.unchanged) == ("sensor is already in containment", "already_contained")
         assert reply.rule.rule_id == rule.rule_id and list(reply.rule.allow) == [ENTRY, OTHER_ENTRY]
@@ -173,7 +172,8 @@ def test_nothing_to_change(hosts):
     assert sensor(hosts, host).desired.generation == 1
     release(hosts, host)
     reply = release(hosts, host)
-    assert reply.unchanged == "not_contained" and reply.rule.rule_id == rule.rule_id, "what is waited for is named"
+    assert reply.unchanged == "release_pending" and reply.rule.rule_id == rule.rule_id, "what is waited for is named"
+    assert reply.notice == f"the release of {rule.node_name} was ordered before and its host has not confirmed it yet"
     assert reply.rule.observed_state == REMOVING
     assert sensor(hosts, host).desired.generation == 2
     # Contained again before the host confirmed the release: another rule, which counts.
@@ -280,6 +280,60 @@ def test_hazards(hosts):
     assert list(telovix.details(failed.value)[1]) == ["hazards.hazards[0]"]
 
 
+def test_a_force_is_not_dropped(hosts):
+    host = hosts.hosts[0]
+    rule = contain(hosts, host, allow=[ENTRY]).rule
+    host.take()
+    former = host.policy
+    host.beat(hazards={"hazards": ["console_host"]})
+    host.say(REFUSED, reason="hazard", detail="console_host")
+    expect(hosts, host, True, S_FAILED, "hazard")
+    # The host is open: that it is contained already would not be true, and the gate is that of the first time.
+    refused(grpc.StatusCode.FAILED_PRECONDITION, "hazard", lambda: contain(hosts, host, allow=[ENTRY]))
+    reply = contain(hosts, host, allow=[ENTRY], force=True)
+    assert reply.unchanged == "" and reply.notice.startswith(f"containment of {rule.node_name} takes effect"), reply
+    assert (reply.rule.rule_id, reply.rule.forced, reply.rule.observed_state) == (rule.rule_id, True, PENDING)
+    expect(hosts, host, True, S_PENDING)
+    host.take()
+    assert host.policy.network_containment.force and host.policy.revision != former.revision
+    assert list(host.policy.network_containment.allow) == [ENTRY]
+    ok, detail = actions(hosts, host, "sensor_contained")[-1]
+    assert ok and (detail["force"], detail["again"], detail["generation"]) == (True, True, 2)
+    host.say()
+    expect(hosts, host, True, CONTAINED)
+    assert contain(hosts, host, allow=[ENTRY], force=True).unchanged == "already_contained"
+    assert contain(hosts, host, allow=[ENTRY]).unchanged == "already_contained"
+    assert sensor(hosts, host).desired.generation == 2
+
+
+def test_what_is_out_of_force_is_ordered_again(hosts):
+    host = hosts.hosts[0]
+    contain(hosts, host, on_lost_console=RELEASE)
+    host.take()
+    host.say(FAILED, reason="lost_console", detail="no Console for 60 s")
+    expect(hosts, host, True, S_FAILED, "lost_console")
+    reply = contain(hosts, host)
+    assert reply.unchanged == "" and reply.rule.observed_state == PENDING and not reply.rule.forced
+    host.take()
+    assert host.policy.network_containment.on_lost_console == RELEASE, "what was not asked for stays as it was"
+    host.say()
+    expect(hosts, host, True, CONTAINED)
+    for state, fields in ((PARTIAL, {"gaps": ["packet_socket"]}), (UNKNOWN, {"reason": "drift"})):
+        host.say(state, **fields)
+        assert contain(hosts, host).unchanged == "already_contained"
+    host.say()
+    host.beat(event_stream=host.stream, events=[host.event(LIFTED, path="", pid=0, comm="", detail="uid 0")])
+    expect(hosts, host, True, S_FAILED, "enforcement_lifted")
+    # Critical health is a gate here as it is for the first time.
+    sentence, _ = refused(grpc.StatusCode.FAILED_PRECONDITION, "sensor_critical", lambda: contain(hosts, host))
+    assert "enforcement_lifted" in sentence
+    assert contain(hosts, host, force=True).unchanged == ""
+    host.take()
+    host.say()
+    found = expect(hosts, host, True, CONTAINED)
+    assert "enforcement_lifted" not in [r.reason for r in found.health_reasons]
+
+
 def test_gate_of_critical_health(hosts):
     host = hosts.hosts[0]
     host.engine_state = 5
@@ -300,9 +354,15 @@ def test_revoked(hosts):
     hosts.console.stop()
     hosts.mint("revoke-sensor", host.id)
     come_back(hosts)
-    reply = release(hosts, host)
-    assert reply.notice == (f"{reply.rule.node_name} is revoked, so its release takes effect at re-enrollment; on the host: "
-                            "telovix-sensor lift")
+    reply = set_allow(hosts, host, ENTRY)
+    assert reply.notice == f"{reply.rule.node_name} is revoked, so the new allow list takes effect at re-enrollment"
+    refused(grpc.StatusCode.FAILED_PRECONDITION, "sensor_revoked",
+            lambda: contain(hosts, host, allow=[ENTRY], force=True))
+    for unchanged in ("", "release_pending"):
+        reply = release(hosts, host)
+        assert reply.notice == (f"{reply.rule.node_name} is revoked, so its release takes effect at re-enrollment; on the "
+                                "host: telovix-sensor lift")
+        assert (reply.unchanged, reply.rule.observed_state) == (unchanged, REMOVING)
     refused(grpc.StatusCode.FAILED_PRECONDITION, "sensor_revoked", lambda: contain(hosts, host, force=True))
 
 
@@ -469,6 +529,11 @@ def test_a_restart_of_the_console_proves_nothing(hosts):
     assert host.beat().contained
     expect(hosts, host, True, CONTAINED)
     assert not host.reply.HasField("desired_set")
+    # A proof that comes with a report counts from when the report is stored, and not without it.
+    hosts.console.kill9()
+    come_back(hosts)
+    host.say(PARTIAL, gaps=["packet_socket"])
+    expect(hosts, host, True, S_PARTIAL)
 
 
 def test_lift(hosts):

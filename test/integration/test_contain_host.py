@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Containment as the host's own root sees and handles it: status, lift, restore."""
+import errno
 import json
 import re
 import shutil
@@ -193,6 +194,28 @@ def test_a_hazard_that_went_is_no_lost_console(fleet):
     assert is_cut(sensor)
 
 
+def test_what_is_out_of_force_comes_back_by_another_contain(fleet):
+    """The order is there already, and its host is open: first by a hazard that it found, then by its root."""
+    fleet.start_console()
+    sensor = fleet.start_sensor("web-1")
+    sensor.stop()
+    assert fleet.ctl("contain", "web-1").returncode == 0
+    sensor = fleet.start_sensor("web-1", sensor.state, sensor.cgroup, bpffs=sensor.bpffs,
+                                env={"TELOVIX_TEST_HAZARDS": "network_root"})
+    wait_for(lambda: fleet.sensor("web-1").get("containmentReason") == "hazard", "the Console knows")
+    forced = ("contain", "web-1", "--force", "--wait", "--accept-partial", "--timeout", "30s")
+    result = fleet.ctl(*forced, check=False)
+    if result.returncode and "no_enforcement" in result.stdout + result.stderr:
+        pytest.skip(result.stderr)
+    assert result.returncode == 0 and "already" not in result.stdout, result.stdout + result.stderr
+    assert is_cut(sensor)
+    assert scoped(sensor, "lift").returncode == 0 and not is_cut(sensor)
+    wait_for(lambda: fleet.sensor("web-1").get("containmentReason") == "enforcement_lifted", "the Console knows")
+    result = fleet.ctl(*forced, check=False)
+    assert result.returncode == 0 and "already" not in result.stdout, result.stdout + result.stderr
+    assert is_cut(sensor) and status(sensor)["lifted"] is False
+
+
 def test_restore_fails_when_what_is_wanted_was_damaged(contained):
     sensor = contained.node
     sensor.stop()
@@ -208,6 +231,79 @@ def test_restore_fails_when_what_is_wanted_was_damaged(contained):
     sensor = contained.restart_sensor(sensor)
     wait_for(lambda: is_cut(sensor), "the Console's word is in force")
     wait_for(wanted.exists, "and on disk")
+    sensor.stop()
+    empty(sensor.bpffs)
+    result = scoped(sensor, "restore")
+    assert result.returncode == 0 and is_cut(sensor), result.stderr
+
+
+def move_state(fleet, sensor, options):
+    """The state folder of a sensor that does not run, on a small file system of its own."""
+    small = fleet.folder / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size=1m,mode=0700,{options}", "tmpfs", small], check=True)
+    fleet.mounts.append(small)
+    return shutil.copytree(sensor.state, small / "state", ignore=shutil.ignore_patterns("control.sock"))
+
+
+def test_a_console_that_asks_seldom_is_not_a_lost_one(fleet):
+    """A quiet host with nothing to tell: its Console wants a word every 100 s, and is there all the time. No canary can be
+    executed, so that no verification is news."""
+    config = fleet.folder / "seldom.ini"
+    config.write_text("[console]\nstale_after = 5m\nheartbeat_interval = 100s\n")
+    fleet.start_console(extra=["--config", config])
+    sensor = fleet.start_sensor("web-1")
+    sensor.stop()
+    sensor = fleet.start_sensor("web-1", move_state(fleet, sensor, "noexec"), sensor.cgroup, bpffs=sensor.bpffs)
+    result = fleet.ctl("contain", "web-1", "--on-lost-console", "release", "--wait", "--accept-partial", check=False)
+    if result.returncode and "no_enforcement" in result.stdout + result.stderr:
+        pytest.skip(result.stderr)
+    assert result.returncode == 0, result.stdout + result.stderr
+    started, seen = time.monotonic(), set()
+
+    def is_over():
+        found = status(sensor)
+        assert found["uplink"] == "connected" and found["containment"]["inForce"], found
+        seen.add(found["lastHeartbeatAt"])
+        return time.monotonic() - started > 72
+    wait_for(is_over, "a minute and two verifications", 90)
+    assert 3 <= len(seen) <= 8, seen  # each 20 s, and what the beginning had to tell
+    assert not status(sensor)["containment"]["releasedByItself"] and fleet.sensor("web-1")["containmentState"].endswith("_PARTIAL")
+
+
+def test_a_full_disk_makes_it_partial_until_it_is_written(fleet):
+    """What a boot would not find is a gap, and not for longer than the disk takes no writes."""
+    fleet.start_console()
+    sensor = fleet.start_sensor("web-1")
+    sensor.stop()
+    state = move_state(fleet, sensor, "exec")
+    sensor = fleet.start_sensor("web-1", state, sensor.cgroup, bpffs=sensor.bpffs)
+    wait_for(lambda: status(sensor)["engine"]["state"] != "starting", "it has looked at its host")
+    filler, before = state / "filler", (state / "desired").read_bytes()
+
+    def fill():
+        with filler.open("ab", buffering=0) as file:
+            try:
+                while True:
+                    file.write(b"x" * 4096)
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
+
+    def gaps():
+        return {gap["gap"] for rule in status(sensor)["rules"] for gap in rule["gaps"]}
+
+    fill()
+    result = fleet.ctl("contain", "web-1", "--wait", "--accept-partial", check=False)
+    if result.returncode and "no_enforcement" in result.stdout + result.stderr:
+        pytest.skip(result.stderr)
+    assert result.returncode == 0 and is_cut(sensor), result.stdout + result.stderr
+    assert "not_saved" in gaps() and (state / "desired").read_bytes() == before
+    seen = fleet.sensor("web-1")
+    assert seen["containmentState"] == "CONTAINMENT_STATE_PARTIAL", seen
+    assert "not_saved" in {gap["gap"] for gap in seen["containmentGaps"]}, seen
+    filler.unlink()
+    wait_for(lambda: "not_saved" not in gaps(), "there is room: it is written by itself, and the gap is gone")
+    wait_for(lambda: "not_saved" not in {gap["gap"] for gap in fleet.sensor("web-1")["containmentGaps"]}, "the Console knows")
     sensor.stop()
     empty(sensor.bpffs)
     result = scoped(sensor, "restore")

@@ -38,7 +38,7 @@ Test(cmd_contain, every_end) {
   } cases[] = {{"2", 0, 0, "contained: web-1 is cut off from the network, proved by the host"},
                {"3", 1, 0, "partial: web-1 is cut off from the network only in part"},
                {"4", 1, 1, "refused: web-1 is not cut off from the network"},
-               {"5", 1, 1, "failed: web-1 could not be cut off from the network"},
+               {"5", 1, 1, "failed: web-1 is not proved to be cut off from the network"},
                {"20", 0, 0, "contained: web-1 is cut off from the network"}};
   struct fake_console console;
   fake_console_start(&console);

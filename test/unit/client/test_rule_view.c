@@ -249,7 +249,7 @@ Test(rule_view, sentences_of_a_containment) {
       {STATE(APPLIED), "contained: web-1 is cut off from the network, proved by the host"},
       {STATE(PARTIAL), "partial: web-1 is cut off from the network only in part"},
       {STATE(REFUSED), "refused: web-1 is not cut off from the network: the host refuses"},
-      {STATE(FAILED), "failed: web-1 could not be cut off from the network"},
+      {STATE(FAILED), "failed: web-1 is not proved to be cut off from the network"},
       {STATE(UNKNOWN), "unknown: web-1 may or may not be cut off from the network"},
       {STATE(REMOVING), "removing: web-1 may still be cut off from the network"}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

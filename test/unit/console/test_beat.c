@@ -195,6 +195,16 @@ Test(beat, live) {
   cr_assert_eq(beat.repaired_boot_ns, 12);
   cr_assert(beat.desired_rollback && beat.coverage_partial);
   cr_assert_eq(beat.events_lost, 13);
+  /* What is to be stored is stored before its proof counts. */
+  cr_assert_not(beat.proof_waits);
+  request.n_rule_reports = 1;
+  beat_live(&request, &beat);
+  cr_assert(beat.proof_waits);
+  request.n_rule_reports = 0;
+  request.n_events = 1;
+  beat_live(&request, &beat);
+  cr_assert(beat.proof_waits);
+  request.n_events = 0;
 }
 
 Test(beat, copy_outlives_the_message) {

@@ -564,6 +564,38 @@ Test(live, times_of_the_host_are_put_on_our_clocks) {
   cr_assert_eq(sensor->engine.verified_wall_ms + sensor->engine.tampered_until_mono_ms, 0);
 }
 
+Test(live, a_proof_counts_when_what_it_proves_is_stored) {
+  static const uint8_t boot_id[16] = {1}, other_boot[16] = {2};
+  struct live_beat beat = {.has_beat = true, .verified_boot_ns = 999 * SECOND_NS};
+  struct live_sensor *sensor = beaten(1000 * SECOND_NS, &beat);
+  const struct live_engine *engine = &sensor->engine;
+  /* It comes with a report that has to be stored first: what was proved before goes on ageing. */
+  tlx_clock_fake_advance(&fake, 5000);
+  beat.proof_waits = true;
+  beat.verified_boot_ns = 1004 * SECOND_NS;
+  beaten(1005 * SECOND_NS, &beat);
+  cr_assert_eq(engine->verified_wall_ms, WALL_START - 1000);
+  cr_assert_eq(engine->verified_age_ms, 6000);
+  /* That one never was stored. The next is. */
+  tlx_clock_fake_advance(&fake, 5000);
+  beat.verified_boot_ns = 1007 * SECOND_NS;
+  beaten(1010 * SECOND_NS, &beat);
+  cr_assert_eq(engine->verified_age_ms, 11000);
+  live_verified(sensor, other_boot, 1010 * SECOND_NS, 1007 * SECOND_NS);
+  live_verified(sensor, boot_id, 1005 * SECOND_NS, 1004 * SECOND_NS);
+  live_verified(sensor, boot_id, 1010 * SECOND_NS, 0);
+  cr_assert_eq(engine->verified_age_ms, 11000, "of another boot, of a former one, and none");
+  live_verified(sensor, boot_id, 1010 * SECOND_NS, 1007 * SECOND_NS);
+  cr_assert_eq(engine->verified_wall_ms, WALL_START + 7000);
+  cr_assert_eq(engine->verified_age_ms, 3000);
+  /* That it is not verified any more is true at once, and stays so when what was sent before is
+   * stored. */
+  beat.verified_boot_ns = 0;
+  beaten(1011 * SECOND_NS, &beat);
+  live_verified(sensor, boot_id, 1010 * SECOND_NS, 1007 * SECOND_NS);
+  cr_assert_eq(engine->verified_wall_ms, 0);
+}
+
 Test(live, what_a_beat_says_reaches_health) {
   struct live_beat beat = {.has_beat = true,
                            .state = 5,

@@ -164,6 +164,78 @@ Test(op_contain, contained_already) {
                  "on_lost_console keep: release it", "sensor_contained");
 }
 
+static struct op_contain *again_op(bool force, bool is_out_of_force) {
+  struct op_contain *op = contain_op(RULE_1, one);
+  op->rule.force = force;
+  op->is_out_of_force = is_out_of_force;
+  op->has_from = true;
+  memset(op->from_revision, 7, sizeof op->from_revision);
+  memset(op->rule.revision, 8, sizeof op->rule.revision);
+  return op;
+}
+
+static void expect_new_revision(struct fixture *fx, uint8_t byte, bool forced) {
+  struct tlx_txn *txn = fixture_read(fx);
+  const Telovix__Store__V1__RuleRecord *record = tlx_rule_find_containment(txn, SENSOR_A, false);
+  cr_assert_str_eq(record->rule_id, RULE_1);
+  cr_assert_eq(record->revision.data[0], byte);
+  cr_assert_eq(record->forced, forced);
+  cr_assert_eq(record->applied_wall_ms + record->proved_state, 0, "that was another revision");
+  cr_assert_eq(record->n_allow, 1);
+  fixture_commit(txn);
+}
+
+Test(op_contain, a_force_is_not_dropped) {
+  FIXTURE fx;
+  start(&fx);
+  char tunnel[] = "uplink_tunnel", *hazards[] = {tunnel};
+  expect(&fx, contain_op(RULE_1, one), true, CONTAINED_1);
+  change_sensor(&fx, OP_TRUST_TRUSTED, hazards, 1);
+  /* Of a host that goes on: nothing is asked of it that it was not asked before. */
+  expect(&fx, again_op(false, false), false, ALREADY_1);
+  expect(&fx, again_op(true, false), true, CONTAINED_1);
+  op_fixture_expect_audit(&fx, "sensor_contained", true,
+                          "{\"again\":true,\"allow\":[\"" ENTRY_1
+                          "\"],\"force\":true,\"generation\":2,\"hazards\":[\"uplink_tunnel\"]");
+  expect_new_revision(&fx, 8, true);
+  /* It has the force now. */
+  expect(&fx, again_op(true, false), false, ALREADY_1);
+  cr_assert_eq(generation(&fx), 2);
+  cr_assert_eq(fixture_verify(&fx, NULL), 0);
+}
+
+Test(op_contain, out_of_force_it_is_ordered_again) {
+  FIXTURE fx;
+  start(&fx);
+  char tunnel[] = "uplink_tunnel", *hazards[] = {tunnel};
+  expect(&fx, contain_op(RULE_1, one), true, CONTAINED_1);
+  /* Through the gates of the first time. */
+  change_sensor(&fx, OP_TRUST_TRUSTED, hazards, 1);
+  expect_refused(&fx, again_op(false, true), TLX_GRPC_FAILED_PRECONDITION, "hazard",
+                 "uplink_tunnel", "sensor_contained");
+  change_sensor(&fx, OP_TRUST_REVOKED, NULL, 0);
+  expect_refused(&fx, again_op(true, true), TLX_GRPC_FAILED_PRECONDITION, "sensor_revoked",
+                 "re-enroll", "sensor_contained");
+  change_sensor(&fx, OP_TRUST_TRUSTED, NULL, 0);
+  struct op_contain *op = again_op(false, true);
+  op->rule.critical = true;
+  strcpy(op->rule.health, "enforcement_lifted");
+  expect_refused(&fx, op, TLX_GRPC_FAILED_PRECONDITION, "sensor_critical",
+                 "critical (enforcement_lifted)", "sensor_contained");
+  op = again_op(false, true);
+  memset(op->from_revision, 9, sizeof op->from_revision);
+  expect_refused(&fx, op, TLX_GRPC_ABORTED, "rule_changed", "changed meanwhile",
+                 "sensor_contained");
+  expect(&fx, again_op(false, true), true, CONTAINED_1);
+  expect_new_revision(&fx, 8, false);
+  cr_assert_eq(generation(&fx), 2);
+  /* Released between the making of its policy and now: that policy names a rule that goes. */
+  expect(&fx, release_op(), true,
+         RULE_1 "||release of web-1 takes effect on the next heartbeat, within 30 seconds");
+  expect_refused(&fx, again_op(true, true), TLX_GRPC_ABORTED, "rule_changed", "changed meanwhile",
+                 "sensor_contained");
+}
+
 Test(op_contain, the_gate) {
   FIXTURE fx;
   start(&fx);
@@ -217,7 +289,13 @@ Test(op_contain, release) {
                           "{\"generation\":2,\"node_name\":\"web-1\",\"rule_id\":\"" RULE_1
                           "\",\"sensor\":\"" SENSOR_A "\"}");
   /* The host has not confirmed it: the rule is told, and nothing more is done. */
-  expect(&fx, release_op(), false, RULE_1 "|not_contained|sensor is not in containment");
+#define ORDERED_BEFORE(rule, then)                                                                 \
+  rule "|release_pending|the release of web-1 was ordered before and its host has not confirmed "  \
+       "it" then
+  expect(&fx, release_op(), false, ORDERED_BEFORE(RULE_1, " yet"));
+  struct op_contain *op = release_op();
+  op->rule.silent = true;
+  expect(&fx, op, false, ORDERED_BEFORE(RULE_1, ": the sensor is silent"));
   cr_assert_eq(generation(&fx), 2);
   /* Contained again before that: another rule. */
   expect(&fx, contain_op(RULE_2, one), true,
@@ -226,11 +304,15 @@ Test(op_contain, release) {
   expect(&fx, release_op(), true,
          RULE_2 "||web-1 is revoked, so its release takes effect at re-enrollment; on the host: "
                 "telovix-sensor lift");
+  /* Its host is cut off as before, however often it is asked. */
+  expect(&fx, release_op(), false,
+         RULE_2 "|release_pending|web-1 is revoked, so its release takes effect at re-enrollment; "
+                "on the host: telovix-sensor lift");
   struct tlx_txn *txn = fixture_read(&fx);
   cr_assert_null(tlx_rule_find_containment(txn, SENSOR_A, false));
   cr_assert_str_eq(tlx_rule_find_containment(txn, SENSOR_A, true)->rule_id, RULE_2);
   fixture_commit(txn);
-  struct op_contain *op = release_op();
+  op = release_op();
   strcpy(op->sensor, "nobody");
   expect_refused(&fx, op, TLX_GRPC_NOT_FOUND, "unknown_sensor", "nobody", "sensor_released");
 }
@@ -288,9 +370,17 @@ Test(op_contain, set_allow) {
   expect(&fx, op, true,
          RULE_1
          "||the new allow list of web-1 takes effect on the next heartbeat, within 30 seconds");
+  /* The heartbeats of a revoked sensor are refused: none brings it the list. */
+  change_sensor(&fx, OP_TRUST_REVOKED, NULL, 0);
+  op = allow_op(two);
+  memset(op->from_revision, 9, sizeof op->from_revision);
+  memset(op->rule.revision, 10, sizeof op->rule.revision);
+  expect(&fx, op, true,
+         RULE_1 "||web-1 is revoked, so the new allow list takes effect at re-enrollment");
+  change_sensor(&fx, OP_TRUST_TRUSTED, NULL, 0);
   /* Replacing is not one rule more, but it has to fit. */
   op = allow_op(one);
-  memset(op->from_revision, 9, sizeof op->from_revision);
+  memset(op->from_revision, 10, sizeof op->from_revision);
   uint8_t *room = tlx_buf_reserve(&op->rule.policy, DESIRED_SET_MAX);
   memset(room, 'x', DESIRED_SET_MAX);
   op->rule.policy.len = DESIRED_SET_MAX + 1;

@@ -19,7 +19,7 @@ struct world {
   struct tlx_client_call *call;
   struct tlx_status status;
   unsigned n_started, n_messages, n_done, n_metadata, cancel_at;
-  bool done, was_sent, closed;
+  bool done, was_sent, was_answered, closed;
   /* the answer that the peer gives */
   const char *http_status, *trailer, *value;
   uint8_t body[256];
@@ -94,6 +94,7 @@ static void on_done(struct tlx_client_call *call, const struct tlx_status *statu
   struct world *world = arg;
   world->status = *status;
   world->was_sent = tlx_client_call_was_sent(call);
+  world->was_answered = tlx_client_call_was_answered(call);
   world->n_done++;
   world->done = true;
 }
@@ -127,6 +128,7 @@ static void expect(struct world *world, bool is_stream, enum tlx_grpc_code code,
   cr_assert_eq(world->n_messages, n);
   cr_assert_eq(world->n_done, 1);
   cr_assert(world->was_sent);
+  cr_assert(world->was_answered);
 }
 
 #define ANSWERS(name, change, is_stream, code, reason, n)                                          \
@@ -269,6 +271,7 @@ Test(client_call, the_deadline) {
   loop_until(&world.loop, &world.done);
   cr_assert_eq(world.status.code, TLX_GRPC_DEADLINE_EXCEEDED);
   cr_assert(world.was_sent);
+  cr_assert_not(world.was_answered, "that was our own word");
   while (world.peer.requests[1].stream)
     uv_run(&world.loop, UV_RUN_ONCE); /* and the server is told */
   world_done(&world);

@@ -2,9 +2,11 @@
 #include "sensor/hazards.h"
 
 #include <criterion/criterion.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../../harness/folder.h"
@@ -129,8 +131,91 @@ Test(hazards, the_console_is_here) {
   world.options.n_local = 1;
   cr_expect_eq(hazards_find(&world.options), 1u << HAZARD_CONSOLE_HOST);
   world.options.n_local = 0;
-  put(&world, "proc/77/comm", "telovix-console\n");
+  cr_expect_eq(hazards_find(&world.options), 0);
+  folder_done(&world.folder);
+}
+
+/* A process 77 whose program stands at |name|, as its exe says |link|. */
+static void put_process(struct world *world, const char *name, const char *link, mode_t mode) {
+  char path[256], at[256];
+  put(world, name, "program");
+  snprintf(path, sizeof path, "%s/%s", world->folder.path, name);
+  cr_assert_eq(chmod(path, mode), 0);
+  put(world, "proc/77/comm", "telovix-console\n");
+  put(world, "proc/77/status", "Name:\ttelovix-console\nUid:\t65534\t65534\t65534\t65534\n");
+  snprintf(path, sizeof path, "%s/%s", world->folder.path, link);
+  snprintf(at, sizeof at, "%s/proc/77/exe", world->folder.path);
+  (void)unlink(at);
+  cr_assert_eq(symlink(path, at), 0);
+}
+
+Test(hazards, the_console_of_root_runs_here) {
+  struct world world;
+  char path[256];
+  world_init(&world);
+  put_process(&world, "bin/telovix-console", "bin/telovix-console", 0755);
   cr_expect_eq(hazards_find(&world.options), 1u << HAZARD_CONSOLE_HOST);
+  put_process(&world, "bin/telovix-console", "bin/telovix-console", 0757);
+  cr_expect_eq(hazards_find(&world.options), 0, "anybody may write it");
+  put(&world, "proc/77/status", "Name:\ttelovix-console\nUid:\t0\t0\t0\t0\n");
+  cr_expect_eq(hazards_find(&world.options), 1u << HAZARD_CONSOLE_HOST, "but root runs it");
+  put_process(&world, "tmp/telovix-console", "tmp/telovix-console", 0755);
+  snprintf(path, sizeof path, "%s/tmp", world.folder.path);
+  cr_assert_eq(chmod(path, 01777), 0);
+  cr_expect_eq(hazards_find(&world.options), 0, "anybody may have linked it there");
+  put_process(&world, "bin/sleep", "bin/sleep", 0755);
+  cr_expect_eq(hazards_find(&world.options), 0, "a name is nothing");
+  folder_done(&world.folder);
+}
+
+Test(hazards, nobody_but_root_is_the_console) {
+  struct world world;
+  char path[256];
+  if (geteuid() != 0) cr_skip_test("only root can give files away");
+  world_init(&world);
+  put_process(&world, "bin/telovix-console", "bin/telovix-console", 0755);
+  snprintf(path, sizeof path, "%s/bin/telovix-console", world.folder.path);
+  cr_assert_eq(chown(path, 65534, 65534), 0);
+  cr_expect_eq(hazards_find(&world.options), 0);
+  cr_assert_eq(chown(path, 0, 0), 0);
+  cr_expect_eq(hazards_find(&world.options), 1u << HAZARD_CONSOLE_HOST);
+  snprintf(path, sizeof path, "%s/bin", world.folder.path);
+  cr_assert_eq(chown(path, 65534, 65534), 0);
+  cr_expect_eq(hazards_find(&world.options), 0);
+  folder_done(&world.folder);
+}
+
+/* A real process, whose program is replaced while it runs. */
+Test(hazards, the_console_was_upgraded) {
+  struct world world;
+  char path[256], at[256], real[64];
+  world_init(&world);
+  put(&world, "bin/telovix-console", "");
+  snprintf(path, sizeof path, "cp /bin/sleep %s/bin/telovix-console", world.folder.path);
+  cr_assert_eq(system(path), 0);
+  snprintf(path, sizeof path, "%s/bin/telovix-console", world.folder.path);
+  cr_assert_eq(chmod(path, 0755), 0);
+  int ready[2];
+  cr_assert_eq(pipe2(ready, O_CLOEXEC), 0);
+  pid_t pid = fork();
+  if (pid == 0) {
+    execl(path, path, "60", NULL);
+    _exit(127);
+  }
+  close(ready[1]);
+  /* Closed by the execution. */
+  cr_assert_eq(read(ready[0], real, 1), 0);
+  close(ready[0]);
+  snprintf(real, sizeof real, "/proc/%d", pid);
+  snprintf(at, sizeof at, "%s/proc/77", world.folder.path);
+  cr_assert_eq(symlink(real, at), 0);
+  cr_expect_eq(hazards_find(&world.options), 1u << HAZARD_CONSOLE_HOST);
+  cr_assert_eq(unlink(path), 0);
+  cr_expect_eq(hazards_find(&world.options), 0, "nothing stands there");
+  put(&world, "bin/telovix-console", "another");
+  cr_expect_eq(hazards_find(&world.options), 1u << HAZARD_CONSOLE_HOST);
+  kill(pid, SIGKILL);
+  waitpid(pid, NULL, 0);
   folder_done(&world.folder);
 }
 
@@ -236,19 +321,6 @@ Test(hazards, the_way_to_the_console_is_a_tunnel) {
   cr_expect_eq(hazards_find(&world.options), 1u << HAZARD_UPLINK_TUNNEL);
   routed_through = 0;
   cr_expect_eq(hazards_find(&world.options), 0);
-  folder_done(&world.folder);
-}
-
-Test(hazards, a_card_that_the_kernel_does_not_drive) {
-  struct world world;
-  char path[256];
-  world_init(&world);
-  snprintf(path, sizeof path, "%s/sys/drivers/vfio-pci", world.folder.path);
-  cr_expect_not(hazards_has_network_card(path), "no such driver");
-  put(&world, "sys/drivers/vfio-pci/0000:01:00.0/class", "0x030000\n");
-  cr_expect_not(hazards_has_network_card(path), "a graphics card");
-  put(&world, "sys/drivers/vfio-pci/0000:02:00.0/class", "0x020000\n");
-  cr_expect(hazards_has_network_card(path));
   folder_done(&world.folder);
 }
 

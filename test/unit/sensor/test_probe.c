@@ -4,6 +4,8 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "sensor/net_addresses.h"
 
@@ -18,7 +20,8 @@ static struct probe proved(void) {
                                               .target = "target",
                                               .own = {.outcome = PROBE_PASSED},
                                               .tcp = {PROBE_DENIED, -EPERM, true},
-                                              .udp = {PROBE_DENIED, -EPERM, true}};
+                                              .udp = {PROBE_DENIED, -EPERM, true},
+                                              .packet = {PROBE_DENIED, -EPERM, true}};
   return probe;
 }
 
@@ -52,6 +55,41 @@ Test(probe, an_unmarked_socket_must_get_the_counted_error) {
       *shot = (struct probe_shot){PROBE_DENIED, -EPERM, false};
       cr_expect_eq(judge(&probe, true), PROBE_LEAKS);
     }
+}
+
+/* What the hooks of calls let pass must be stopped, and counted, by the program of packets. */
+Test(probe, the_program_of_packets_must_stop_and_count_one) {
+  static const enum probe_outcome others[] = {PROBE_NOT_TRIED, PROBE_PASSED, PROBE_ANSWERED,
+                                              PROBE_SILENT, PROBE_ERROR};
+  for (unsigned family = 0; family < 2; family++) {
+    struct probe probe = proved();
+    struct probe_shot *shot = &probe.families[family].packet;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+      for (unsigned counted = 0; counted < 2; counted++) {
+        *shot = (struct probe_shot){others[i], -EIO, counted};
+        cr_expect_eq(judge(&probe, true), others[i] == PROBE_ERROR ? PROBE_FAILED : PROBE_LEAKS,
+                     "%zu", i);
+        cr_expect_neq(judge(&probe, false), PROBE_HOLDS, "%zu", i);
+      }
+    *shot = (struct probe_shot){PROBE_DENIED, -EPERM, false};
+    cr_expect_eq(judge(&probe, true), PROBE_FAILED, "another firewall's");
+    /* A host of one family. */
+    *shot = (struct probe_shot){PROBE_NO_ROUTE, -ENETUNREACH, false};
+    cr_expect_eq(judge(&probe, true), PROBE_HOLDS);
+    probe.families[!family].packet = (struct probe_shot){PROBE_PASSED, 0, false};
+    cr_expect_eq(judge(&probe, true), PROBE_LEAKS);
+  }
+}
+
+/* The one who answers us can be reached, so there is a way for others. */
+Test(probe, without_a_route_for_any_packet_it_is_not_whole) {
+  struct probe probe = proved();
+  for (unsigned i = 0; i < 2; i++)
+    probe.families[i].packet = (struct probe_shot){PROBE_NO_ROUTE, -ENETUNREACH, false};
+  cr_expect_eq(judge(&probe, true), PROBE_NO_CONSOLE);
+  probe.families[0].has_console = probe.families[1].has_console = false;
+  probe.console_is_local = true;
+  cr_expect_eq(judge(&probe, true), PROBE_HOLDS, "a host without a network");
 }
 
 /* Without the hooks of calls the SYN is dropped without a word, and counted. */
@@ -122,6 +160,62 @@ Test(probe, observing_is_proved_by_counting) {
   probe.would_grown = 0;
   cr_expect_eq(probe_judge(&probe, TLX_NET_OBSERVE, true, why, sizeof why), PROBE_LEAKS);
 }
+
+/* ---- the wait for the marked ones ---- */
+
+/* One that is full, as a connection that nobody answers: nothing can be written. */
+static int silent(int ret_pair[2]) {
+  static const char data[4096];
+  cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ret_pair), 0);
+  while (write(ret_pair[0], data, sizeof data) > 0) {
+  }
+  return ret_pair[0];
+}
+
+static struct probe waiting(void) {
+  struct probe probe = proved();
+  for (unsigned i = 0; i < 2; i++)
+    probe.families[i].own = (struct probe_shot){PROBE_SILENT, -EINPROGRESS, false};
+  return probe;
+}
+
+/* With no limit to speak of: it would not come back. */
+Test(probe, one_answer_ends_the_wait, .timeout = 60) {
+  int pair[2], other[2];
+  int fds[2] = {silent(pair), silent(other)};
+  struct probe probe = waiting();
+  char data[4096];
+  while (read(other[1], data, sizeof data) > 0) {
+  }
+  probe_own_wait(fds, 3600 * 1000, &probe);
+  cr_expect_eq(probe.families[0].own.outcome, PROBE_SILENT);
+  cr_expect_eq(probe.families[1].own.outcome, PROBE_PASSED);
+  cr_expect_eq(judge(&probe, true), PROBE_HOLDS);
+  /* One is known already; and nobody is waited for. */
+  probe = waiting();
+  probe.families[1].own = (struct probe_shot){PROBE_ANSWERED, -ECONNREFUSED, false};
+  probe_own_wait(fds, 3600 * 1000, &probe);
+  cr_expect_eq(probe.families[0].own.outcome, PROBE_SILENT);
+  for (unsigned i = 0; i < 2; i++)
+    probe.families[i].own = (struct probe_shot){PROBE_NO_ROUTE, -ENETUNREACH, false};
+  probe_own_wait(fds, 3600 * 1000, &probe);
+  for (unsigned i = 0; i < 2; i++)
+    close(pair[i]), close(other[i]);
+}
+
+Test(probe, the_wait_ends_without_an_answer, .timeout = 60) {
+  int pair[2], other[2];
+  int fds[2] = {silent(pair), silent(other)};
+  struct probe probe = waiting();
+  probe_own_wait(fds, 20, &probe);
+  cr_expect_eq(judge(&probe, true), PROBE_NO_CONSOLE);
+  for (unsigned i = 0; i < 2; i++)
+    close(pair[i]), close(other[i]);
+  /* A SYN is sent again after one second, and its answer may take as long. */
+  cr_expect_gt(PROBE_OWN_LIMIT_MS, 2000);
+}
+
+/* ---- targets ---- */
 
 static void allow(struct rule_contain *rule, const char *entry) {
   const char *fault = "";

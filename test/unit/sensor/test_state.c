@@ -29,6 +29,19 @@ int __wrap_rename(const char *from, const char *to) {
   return __real_rename(from, to);
 }
 
+/* A write that failed is tried again soon enough for a test. */
+int __real_uv_timer_start(uv_timer_t *timer, uv_timer_cb cb, uint64_t timeout_ms,
+                          uint64_t repeat_ms);
+int __wrap_uv_timer_start(uv_timer_t *timer, uv_timer_cb cb, uint64_t timeout_ms,
+                          uint64_t repeat_ms);
+static unsigned n_retries;
+
+int __wrap_uv_timer_start(uv_timer_t *timer, uv_timer_cb cb, uint64_t timeout_ms,
+                          uint64_t repeat_ms) {
+  n_retries += timeout_ms == 5000;
+  return __real_uv_timer_start(timer, cb, timeout_ms == 5000 ? 10 : timeout_ms, repeat_ms);
+}
+
 /* ---- world ---- */
 
 struct world {
@@ -227,8 +240,11 @@ Test(state, a_write_that_fails) {
   cr_assert_eq(mkdir(folder_join(&world.folder, "results"), 0700),
                0); /* rename cannot replace it */
   put(&world, "kill_1", "one");
-  save(&world);
-  cr_assert_eq(tlx_log_error_count(), n_errors + 1);
+  while (n_retries < 3)
+    uv_run(&world.loop, UV_RUN_ONCE);
+  cr_assert_eq(tlx_log_error_count(), n_errors + 1, "said once");
+  cr_assert_not(state_is_saved(world.state));
+  cr_assert(state_outlives_restart(world.state), "nothing of it is a rule");
   expect_results(&world, "kill_1=one ");
   cr_assert_eq(rmdir(folder_join(&world.folder, "results")), 0);
   put(&world, "kill_2", "two");
@@ -442,6 +458,71 @@ Test(state, a_damaged_desired_state_is_not_forgotten) {
   /* Another file says nothing about it. */
   expect_aside(&world, "released", "garbage", 7);
   cr_assert_not(state_desired_is_broken(world.state));
+  world_done(&world);
+}
+
+static void on_desired_saved(void *arg, int err) {
+  *(int *)arg = err;
+}
+
+static void try_some_times(struct world *world) {
+  for (n_retries = 0; n_retries < 3;)
+    uv_run(&world->loop, UV_RUN_ONCE);
+}
+
+/* A disk without room: told as long as it is so, and written as soon as it can be, though nobody
+ * puts anything anew. */
+Test(state, rules_that_cannot_be_written_are_tried_again) {
+  struct world world;
+  struct desired *desired = NULL;
+  struct desired_name name = {.generation = 2};
+  struct state_released released = {.is_hazard = true};
+  int err = 1;
+  world_init(&world);
+  put_desired(&world);
+  cr_assert(state_outlives_restart(world.state));
+  /* What is there must not be replaced. */
+  cr_assert_eq(rename(folder_join(&world.folder, "desired"), folder_join(&world.folder, "kept")),
+               0);
+  cr_assert_eq(mkdir(folder_join(&world.folder, "desired"), 0700), 0);
+  desired_digest(NULL, 0, name.digest);
+  cr_assert_eq(desired_new(&name, NULL, 0, &desired), 0);
+  state_desired_put(world.state, desired, on_desired_saved, &err);
+  cr_assert(state_outlives_restart(world.state), "nobody knows yet");
+  while (err == 1)
+    uv_run(&world.loop, UV_RUN_ONCE);
+  cr_assert_lt(err, 0);
+  cr_assert_not(state_outlives_restart(world.state));
+  try_some_times(&world);
+  cr_assert_not(state_outlives_restart(world.state));
+  cr_assert_eq(rmdir(folder_join(&world.folder, "desired")), 0);
+  save(&world);
+  cr_assert_eq(err, 0);
+  cr_assert(state_outlives_restart(world.state));
+  /* The same of what was taken down, and of taking that back. */
+  cr_assert_eq(mkdir(folder_join(&world.folder, "released"), 0700), 0);
+  state_released_put(world.state, &released);
+  try_some_times(&world);
+  state_released_clear(world.state);
+  try_some_times(&world);
+  cr_assert_not(state_outlives_restart(world.state));
+  cr_assert_eq(rmdir(folder_join(&world.folder, "released")), 0);
+  save(&world);
+  cr_assert(state_outlives_restart(world.state));
+  reopen(&world);
+  cr_assert_eq(state_desired(world.state)->name.generation, 2);
+  cr_assert_null(state_released(world.state));
+  world_done(&world);
+}
+
+Test(state, an_end_with_a_full_disk_is_an_end) {
+  struct world world;
+  world_init(&world);
+  cr_assert_eq(mkdir(folder_join(&world.folder, "uplink"), 0700), 0);
+  state_set_refused(world.state, true);
+  try_some_times(&world);
+  close_state(&world);
+  cr_assert_eq(rmdir(folder_join(&world.folder, "uplink")), 0);
   world_done(&world);
 }
 
