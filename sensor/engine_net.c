@@ -394,6 +394,36 @@ static enum probe_verdict prove(struct core *core, const struct rule_contain *ru
   return probe_judge(&probe, rule->mode, has_connect, net->proof, sizeof net->proof);
 }
 
+/* ---- what was altered ---- */
+
+/* |first|: of what was found, among the tampers. */
+static void note_drift(struct core *core, int err, unsigned first, struct rule_result *result) {
+  bool is_altered = core->tampers.n > first;
+  if (is_altered) core->repaired_boot_ns = tlx_boot_ns(core->clock);
+  note_step(result, is_altered ? RULE_REASON_DRIFT : RULE_REASON_STEP_REPEATED, err,
+            is_altered ? core->tampers.list[first].what : "what is in force cannot be compared");
+  core->net.n_drifts++;
+}
+
+/* Whether no socket but ours is let through by its mark, also of those that were marked before this
+ * process, or before there was a rule. */
+static bool has_own_marks_only(struct core *core, struct rule_result *result) {
+  struct core_net *net = &core->net;
+  unsigned n_before = core->tampers.n;
+  int err = bpf_net_own_verify(net->net, net_own_has, &core->tampers);
+  if (!err && core->tampers.n == n_before) return true;
+  if (result->reason != RULE_REASON_DRIFT)
+    note_drift(core, err, n_before, result);
+  else if (core->tampers.n > n_before)
+    core->repaired_boot_ns = tlx_boot_ns(core->clock);
+  if (!err) return false;
+  tlx_error(BPF, "the marks of sockets cannot be verified: %s", tlx_err_text(err));
+  net->is_attached = net->is_published = false;
+  return false;
+}
+
+/* ---- the word ---- */
+
 /* |seen_boot_ns|: when the comparison before it began, which is all that the proof vouches for. */
 static void conclude(struct core *core, const struct rule_contain *rule, uint64_t seen_boot_ns,
                      struct rule_result *result) {
@@ -404,6 +434,12 @@ static void conclude(struct core *core, const struct rule_contain *rule, uint64_
     return;
   }
   enum probe_verdict verdict = prove(core, rule);
+  /* Before it too; but whoever marks a socket again and again had time to while the proof waited.
+   */
+  if (verdict == PROBE_HOLDS && !has_own_marks_only(core, result)) {
+    sweep(core, rule);
+    return;
+  }
   switch (verdict) {
   case PROBE_HOLDS:
     net->proved_boot_ns = seen_boot_ns;
@@ -440,15 +476,6 @@ static void set_aside(struct core_net *net) {
   net->net = NULL;
 }
 
-/* |first|: of what was found, among the tampers. */
-static void note_drift(struct core *core, int err, unsigned first, struct rule_result *result) {
-  bool is_altered = core->tampers.n > first;
-  if (is_altered) core->repaired_boot_ns = tlx_boot_ns(core->clock);
-  note_step(result, is_altered ? RULE_REASON_DRIFT : RULE_REASON_STEP_REPEATED, err,
-            is_altered ? core->tampers.list[first].what : "what is in force cannot be compared");
-  core->net.n_drifts++;
-}
-
 /* Whether all is as we made it; else it has been repaired as far as it could be, and that is not
  * proved yet. */
 static bool is_as_made(struct core *core, struct rule_result *result) {
@@ -460,23 +487,6 @@ static bool is_as_made(struct core *core, struct rule_result *result) {
   note_drift(core, err, n_before, result);
   if (err) net->is_attached = net->is_published = false;
   if (err == -EPERM) set_aside(net);
-  return false;
-}
-
-/* Whether no socket but ours is let through by its mark, also of those that were marked before this
- * process, or before there was a rule. */
-static bool has_own_marks_only(struct core *core, struct rule_result *result) {
-  struct core_net *net = &core->net;
-  unsigned n_before = core->tampers.n;
-  int err = bpf_net_own_verify(net->net, net_own_has, &core->tampers);
-  if (!err && core->tampers.n == n_before) return true;
-  if (result->reason != RULE_REASON_DRIFT)
-    note_drift(core, err, n_before, result);
-  else if (core->tampers.n > n_before)
-    core->repaired_boot_ns = tlx_boot_ns(core->clock);
-  if (!err) return false;
-  tlx_error(BPF, "the marks of sockets cannot be verified: %s", tlx_err_text(err));
-  net->is_attached = net->is_published = false;
   return false;
 }
 
@@ -569,7 +579,8 @@ static void hold(struct core *core, const struct rule_contain *rule, struct rule
     goes_on = true;
   }
   if (!net->net) return;
-  /* Last before the proof. What was opened meanwhile ends, unless the publication has ended it. */
+  /* Also before the first proof. What was opened meanwhile ends, unless the publication has ended
+   * it. */
   bool is_clean = has_own_marks_only(core, result);
   if (!is_clean || (!was_made && goes_on)) sweep(core, rule);
   if (was_made && is_clean)

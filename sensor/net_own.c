@@ -13,14 +13,25 @@
 /* A link that is made anew while the former one ends, and the probes. The kernel gives no cookie
  * twice, so that what is forgotten late harms nobody. One for the process, since sockets are the
  * process's. */
-#define OWN_MAX 64u
+#define OWN_MAX 256u
 static _Atomic uint64_t own[OWN_MAX];
 static atomic_uint next_own;
+
+/* The newest place of |cookie|, counted from the last one that was taken; OWN_MAX = there is none.
+ */
+static unsigned age_of(uint64_t cookie) {
+  const unsigned next = atomic_load(&next_own);
+  for (unsigned age = 0; age < OWN_MAX; age++)
+    if (cookie && atomic_load(&own[(next - 1 - age) % OWN_MAX]) == cookie) return age;
+  return OWN_MAX;
+}
 
 static void remember(int fd) {
   uint64_t cookie = 0;
   socklen_t len = sizeof cookie;
-  if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) != 0 || net_own_has(cookie)) return;
+  if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) != 0) return;
+  /* The link outlives many probes, and is shown with every pass. */
+  if (age_of(cookie) < OWN_MAX / 2) return;
   atomic_store(&own[atomic_fetch_add(&next_own, 1) % OWN_MAX], cookie);
 }
 
@@ -40,7 +51,5 @@ void net_own_mark(const char *pin_folder, int fd) {
 }
 
 bool net_own_has(uint64_t cookie) {
-  for (unsigned i = 0; i < OWN_MAX; i++)
-    if (cookie && atomic_load(&own[i]) == cookie) return true;
-  return false;
+  return age_of(cookie) < OWN_MAX;
 }

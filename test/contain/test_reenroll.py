@@ -61,7 +61,7 @@ def test_nothing_leaves_the_host_meanwhile(bed, flows):
     bed.fence()
     leaks = bed.leaks(mark)
     assert not leaks, [str(packet) for packet in leaks[:20]]
-    assert tamperings(bed) == before, "its own sockets are not taken for an intruder's"
+    assert not tamperings(bed) - before, "its own sockets are not taken for an intruder's"
     assert bed.seen()["trustState"] == "TRUST_STATE_ROTATED"
     end_of(bed, pid)
     bed.start_sensor()

@@ -77,6 +77,32 @@ Test(net_sweep, spares_our_own) {
   close(fd);
 }
 
+static uint64_t mark(int fd) {
+  uint64_t cookie = 0;
+  socklen_t len = sizeof cookie;
+  net_own_mark("/nowhere", fd);
+  cr_assert_eq(getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len), 0);
+  return cookie;
+}
+
+/* Two with each pass; the link is shown once with it. */
+Test(net_sweep, the_link_is_ours_however_many_probes_come_after_it) {
+  int link = socket(AF_INET, SOCK_STREAM, 0);
+  uint64_t first = 0, of_link = mark(link);
+  for (unsigned i = 0; i < 1000; i++) {
+    for (unsigned j = 0; j < 2; j++) {
+      int probe = socket(AF_INET, SOCK_STREAM, 0);
+      uint64_t cookie = mark(probe);
+      if (!first) first = cookie;
+      cr_assert(net_own_has(cookie) && net_own_has(of_link), "probe %u", 2 * i + j);
+      close(probe);
+    }
+    cr_assert_eq(mark(link), of_link);
+  }
+  cr_expect_not(net_own_has(first), "what is long gone is forgotten");
+  close(link);
+}
+
 Test(net_sweep, stays_in_its_scope) {
   struct net_session of = session();
   struct rule_contain rule = {0};
