@@ -76,10 +76,13 @@ static __always_inline bool tlx_net_stop(const struct tlx_net_cfg *cfg, __u32 at
     TLX_ADD(totals->denied[at]);
   else
     TLX_ADD(totals->would[at]);
-  if (enforces && (mark == TLX_SOCK_PROBE ||
-                   (mark == TLX_SOCK_PROBE_PACKET && at == TLX_NET_AT_CGROUP_OUT)))
-    TLX_ADD(totals->probes);
-  tlx_net_tell(cfg, at, has_process, p, totals);
+  /* A proof is no attempt of anybody's: counted, not told. */
+  if (mark == TLX_SOCK_PROBE || mark == TLX_SOCK_PROBE_PACKET) {
+    if (enforces && (mark == TLX_SOCK_PROBE || at == TLX_NET_AT_CGROUP_OUT))
+      TLX_ADD(totals->probes);
+  } else {
+    tlx_net_tell(cfg, at, has_process, p, totals);
+  }
   return enforces;
 }
 #endif

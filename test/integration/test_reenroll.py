@@ -260,8 +260,8 @@ def script(sensor, console, **env):
         [SCRIPT, "--console", console, "--ca-cert-hash", "sha256:" + "0" * 64, "--token", "tse_x", "--state", sensor.state,
          "--bpffs", sensor.bpffs], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True, env={**os.environ, **SANITIZERS, "TELOVIX_SENSOR": str(BUILD / "sensor/telovix-sensor"), **env},
-        # A shell in the background lets its children ignore an interrupt, and a script cannot trap what it ignores.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+        # A shell in the background lets its children ignore an interrupt, nohup a hangup, and a script cannot trap what it ignores.
+        preexec_fn=lambda: [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)])
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
